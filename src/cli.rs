@@ -1,4 +1,4 @@
-//! The command line: what is asked for, and with which exit code it ends.
+//! The command line and its exit codes.
 
 mod audit;
 mod check;
@@ -44,12 +44,12 @@ const CANNOT_START: u8 = 4;
 
 const EXIT_CODES: &str = "\
 Exit codes:
-  0  ended in good order; for `check`: the configuration is good
-  1  the configuration, or what was to be explained, is refused: file, line and what was expected are named;
+  0  success; for `check`: the configuration is good
+  1  the configuration, or the input of `explain`, is invalid: the message names file, line and what was expected;
      or a running respguard is not ready, refuses, or differs from the configuration
   2  the command line is wrong
-  3  an address to listen on cannot be had
-  4  something else that the process needs cannot be had";
+  3  an address to listen on is not available
+  4  something else that the process needs is not available";
 
 /// A Redis-protocol proxy that makes the pipelines of unmodified clients all-or-nothing, and says so when they are not.
 #[derive(Parser, Debug)]
@@ -63,62 +63,63 @@ struct CommandLine {
 enum Action {
     /// Serve clients until SIGTERM or SIGINT.
     Run {
-        /// The configuration; without it the defaults apply.
+        /// The configuration file [default: built-in defaults].
         #[arg(long, value_name = "FILE")]
         config: Option<PathBuf>,
-        /// How the log is written; text on a terminal, JSON otherwise.
+        /// The log format [default: text on a terminal, JSON otherwise].
         #[arg(long, value_name = "FORMAT")]
         log_format: Option<log::Format>,
-        /// What is logged: error, warn, info, debug or trace, or a filter such as `info,respguard::net=debug`.
+        /// The log level: error, warn, info, debug or trace, or a filter such as `info,respguard::net=debug`.
         #[arg(long, value_name = "LEVEL")]
         log_level: Option<String>,
-        /// Share the addresses with a respguard that runs there: both take clients until the other is stopped.
+        /// Share the addresses with a respguard that is already running: both accept clients until the old one is stopped.
         #[arg(long)]
         takeover: bool,
     },
-    /// Say whether a configuration is good, and if not, everything that is wrong with it.
+    /// Check a configuration and report every mistake in it.
     Check {
-        /// The configuration to look at.
+        /// The configuration file to check.
         #[arg(long, value_name = "FILE")]
         config: PathBuf,
-        /// Connect to the servers and sentinels that it names, and say what they answer.
+        /// Also connect to its servers and sentinels, and report what they answer.
         #[arg(long)]
         connect: bool,
-        /// Say also in what the respguard that runs differs from it.
+        /// Also report the differences from the configuration of the running respguard.
         #[arg(long)]
         running: bool,
-        /// The admin address of the one that runs, instead of the configuration's.
+        /// The admin address of the running respguard, instead of the configuration's.
         #[arg(long, value_name = "HOST:PORT", requires = "running")]
         admin: Option<Address>,
         /// The environment variable with its token, instead of the configuration's.
         #[arg(long, value_name = "VARIABLE", requires = "running")]
         token_env: Option<String>,
     },
-    /// Say what would be done with the commands of a client, and why; nothing is sent anywhere.
+    /// Explain what respguard would do with a client's commands, and why; nothing is sent anywhere.
     ///
-    /// One command per line, as typed in redis-cli, or requests of the Redis protocol; a blank line ends what the
-    /// client sends in one go. The server is taken to do what it is asked, and to answer before the next batch.
+    /// The input is one command per line, as typed in redis-cli, or requests of the Redis protocol; a blank line ends
+    /// a batch that the client sends at once. It assumes that every command succeeds and is answered before the next batch.
     ///
-    /// `explain relation NAME` says what an audit of that relation would walk and ask.
+    /// `explain relation NAME` shows what an audit of that relation would walk and ask.
     Explain(explain::Asked),
-    /// Look for what has drifted: keys and references without what the relations of the configuration say they need.
+    /// Find keys and references that lack what the configured relations say they need.
     ///
-    /// The respguard that runs walks the server's keys, within `[audit] keys_per_second`. Exit code 1: drift was found; 4:
-    /// it could not be found out.
+    /// The running respguard walks the server's keys, within `[audit] keys_per_second`. Exit code 1: drift was found; 4:
+    /// the audit could not be completed.
     Audit(audit::Audit),
-    /// Remove what an audit finds, as each relation's `repair` says, or put back what was removed.
+    /// Remove what an audit finds, as each relation's `repair` says, or undo a repair.
     ///
-    /// Without --apply nothing is removed. What is removed is in `[audit] repair_log` first. Exit code 1: something is left.
+    /// Without --apply nothing is removed. Everything is written to `[audit] repair_log` before it is removed. Exit code 1:
+    /// something is left to repair.
     Repair(audit::Repair),
-    /// Record for a while what the clients of a running respguard send; `explain` reads the recording.
+    /// Record what the clients of a running respguard send; `explain` and `learn` read the recording.
     ///
-    /// It holds keys and values, but no passwords. Traffic never waits for it: what cannot be recorded in time is
-    /// counted instead.
+    /// It contains keys and values, but no passwords. Traffic never waits for it: what cannot be recorded in time is
+    /// dropped and counted.
     Record {
-        /// How long, from 1 to 600.
+        /// How many seconds to record, from 1 to 600.
         #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=SECONDS_MAX))]
         seconds: u64,
-        /// Where the recording is written, readable to its owner alone; without it to standard output.
+        /// The file for the recording, readable only by its owner [default: standard output].
         #[arg(long, value_name = "FILE")]
         out: Option<PathBuf>,
         #[command(flatten)]
@@ -126,75 +127,75 @@ enum Action {
     },
     /// Propose rules from what clients send: groups, TTL rules, guards and relations, as configuration text with counts.
     ///
-    /// It watches the clients of a running respguard for a while, or reads a recording. What it proposes only looks on
-    /// until you change it. Values are never in it.
+    /// It watches the clients of a running respguard, or reads a recording. The proposed rules only observe until you
+    /// change them. They never contain values.
     Learn {
         /// How long to watch, from 1s to 10m.
         #[arg(long = "for", value_name = "DURATION", value_parser = learn::time)]
         #[arg(required_unless_present = "recording", conflicts_with = "recording")]
         time: Option<Duration>,
-        /// Look at so many keys of each kind, to say in how many cases a relation holds that follows from the traffic.
+        /// Look at this many keys of each kind, to count how often a proposed relation holds.
         #[arg(long, value_name = "N", requires = "time", conflicts_with = "recording", value_parser = clap::value_parser!(u64).range(1..=SAMPLE_KEYS_MAX))]
         sample_keys: Option<u64>,
-        /// A recording to read instead, as `respguard record` writes it.
+        /// A recording to read instead, written by `respguard record`.
         #[arg(value_name = "RECORDING")]
         recording: Option<PathBuf>,
-        /// Where the text is written, readable to its owner alone; without it to standard output.
+        /// The file for the proposals, readable only by its owner [default: standard output].
         #[arg(long, value_name = "FILE")]
         out: Option<PathBuf>,
         #[command(flatten)]
         running: Running,
     },
-    /// Say how a running respguard stands: ready or why not, mode, clients, server, breaker.
+    /// Show the status of a running respguard: ready or why not, mode, clients, server, breaker.
     Status {
         #[command(flatten)]
         asked: running::Asked,
     },
-    /// Say what became of each group since the start.
+    /// Show the outcomes of each group since the start.
     Groups {
         #[command(flatten)]
         asked: running::Asked,
     },
-    /// Show what went wrong, the newest last.
+    /// Show violations, the newest last.
     Violations {
         #[command(flatten)]
         wanted: running::Wanted,
     },
-    /// Show who is connected and what each client is doing, or close the connection of one.
+    /// Show the connected clients and what each is doing, or close one.
     Clients {
         #[command(flatten)]
         wanted: clients::WantedClients,
     },
-    /// Show requests that took long: whose they were, and where the time went.
+    /// Show slow requests, with their client and where the time went.
     Slow {
         #[command(flatten)]
         wanted: clients::WantedSlow,
     },
-    /// Show rates, latency, groups, clients, slow requests and violations of a running respguard, and go on showing.
+    /// Show a live view of a running respguard: rates, latency, groups, clients, slow requests and violations.
     ///
-    /// Keys: q ends, p pauses, s sorts clients by something else, / filters all rows, Esc shows all.
+    /// Keys: q quits, p pauses, s changes the order of clients, / filters all rows, Esc removes the filter.
     Top {
         #[command(flatten)]
         shown: top::Shown,
     },
-    /// Make a running respguard read its configuration and its certificates again.
+    /// Make a running respguard reload its configuration and certificates.
     Reload {
         #[command(flatten)]
         asked: running::Asked,
     },
-    /// Make a running respguard take no new clients, answer what is owed, and end.
+    /// Make a running respguard refuse new clients, answer outstanding requests, and stop.
     Drain {
         #[command(flatten)]
         asked: running::Asked,
     },
-    /// Switch all rules to observing, or back, until the configuration is read again.
+    /// Switch all rules to observing, or back, until the next reload.
     Mode {
-        /// Whether rules only report, or act.
+        /// Whether rules only report or are enforced.
         mode: running::Mode,
         #[command(flatten)]
         asked: running::Asked,
     },
-    /// Write what a shell needs to complete respguard's command lines.
+    /// Write completions for a shell to standard output.
     ///
     /// For bash: respguard completions bash > /etc/bash_completion.d/respguard
     Completions {
@@ -205,22 +206,22 @@ enum Action {
     ///
     /// To read it: respguard man | man -l -
     Man,
-    /// Write the value of what a [[compress]] rule has stored, from standard input to standard output.
+    /// Decompress a value that a [[compress]] rule has stored, from standard input to standard output.
     ///
-    /// What has no header comes out as it is: redis-cli --raw GET key | head -c -1 | respguard decompress
+    /// Input without a header is written unchanged: redis-cli --raw GET key | head -c -1 | respguard decompress
     Decompress,
     /// Ask a running respguard whether it is ready; for container health checks.
     Healthcheck {
-        /// The configuration that it runs with; without it the defaults apply.
+        /// The configuration file that it runs with [default: built-in defaults].
         #[arg(long, value_name = "FILE")]
         config: Option<PathBuf>,
     },
 }
 
-/// Which running respguard is meant.
+/// Selects the running respguard.
 #[derive(Args, Debug)]
 struct Running {
-    /// The configuration that it runs with; without it the defaults apply.
+    /// The configuration file that it runs with [default: built-in defaults].
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// Its admin address, instead of the configuration's.

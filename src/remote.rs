@@ -1,4 +1,4 @@
-//! A running respguard, asked over its admin address.
+//! Client for the admin endpoints of a running respguard.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};

@@ -1,4 +1,4 @@
-//! The process: opens the listeners, starts the workers, hands out clients, and ends in good order.
+//! The process: opens the listeners, starts the workers, distributes clients, and shuts down.
 
 mod door;
 mod listener;

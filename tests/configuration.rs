@@ -12,13 +12,13 @@ const DOCUMENTED: &str = include_str!("../config.toml");
 const INTRODUCTION: &str = "\
 # Configuration
 
-For operators: every key that a configuration file can have. [config.toml](../config.toml) is the same as a file to start from, and
-[rules.md](rules.md) explains the language of the rules with examples. `respguard check --config FILE` names everything that is
-wrong with a file, by line. An unknown key is wrong; a key that is left out has its default.
+For operators: every key of the configuration file, with its default and meaning. [config.toml](../config.toml) has the same as a file
+to start from, and [rules.md](rules.md) explains the language of the rules with examples. `respguard check --config FILE` reports every
+mistake in a file, by line. Unknown keys are refused; a key that is left out has its default.
 
-\"Reload\" says that a running respguard takes a new value over when the file is read again ([live-rules.md](live-rules.md));
-\"restart\" that it does not. Sizes are in bytes and times in milliseconds where the key's name says so. Passwords and tokens are
-never written in the file: it names the environment variable or the file that has them.
+The column \"change\" says \"reload\" if a running respguard applies a new value when the file is read again
+([live-rules.md](live-rules.md)), and \"restart\" if it does not. Sizes are in bytes and times in milliseconds where the key's name says
+so. Passwords and tokens are never written in the file: it names the environment variable or the file that contains them.
 
 <!-- make docs writes this file from config.toml and the program -->
 ";

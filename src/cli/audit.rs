@@ -1,4 +1,4 @@
-//! `respguard audit` and `respguard repair`: what holds between keys, looked at and repaired by the proxy that runs.
+//! `respguard audit` and `respguard repair`: the running proxy checks and repairs relations.
 
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal, Read, Write};
@@ -20,19 +20,19 @@ use crate::telemetry::label::AuditOutcome;
 const REPORT_BYTES_MAX: u64 = 256 * 1024 * 1024;
 const BAR_PAUSE: Duration = Duration::from_millis(500);
 const BAR_WIDTH: u64 = 30;
-/// Findings that the table shows of each relation; JSON has them all.
+/// How many findings per relation the table shows; JSON has all of them.
 const SHOWN_MAX: usize = 20;
 
 /// What `respguard audit` is asked.
 #[derive(Args, Debug)]
 pub(super) struct Audit {
-    /// One relation; without it all.
+    /// The relation [default: all].
     #[arg(long, value_name = "NAME")]
     relation: Option<String>,
-    /// End the audit or repair that is under way.
+    /// Cancel the running audit or repair.
     #[arg(long, conflicts_with_all = ["relation", "json"])]
     cancel: bool,
-    /// The report as JSON.
+    /// Print the report as JSON.
     #[arg(long)]
     json: bool,
     #[command(flatten)]
@@ -42,25 +42,25 @@ pub(super) struct Audit {
 /// What `respguard repair` is asked.
 #[derive(Args, Debug)]
 pub(super) struct Repair {
-    /// One relation; without it all.
+    /// The relation [default: all].
     #[arg(long, value_name = "NAME", conflicts_with_all = ["undo", "undo_run"])]
     relation: Option<String>,
-    /// Remove what is broken; without it, it is only told what would be removed.
+    /// Remove what is broken; without this, only show what would be removed.
     #[arg(long, conflicts_with_all = ["undo", "undo_run"])]
     apply: bool,
-    /// The most that is removed of each relation.
+    /// The most things to remove per relation.
     #[arg(long, value_name = "N", default_value_t = REMOVED_MAX, value_parser = max)]
     max: usize,
-    /// Also where more than a tenth of what was walked looks broken.
+    /// Repair even if more than a tenth of what was walked looks broken.
     #[arg(long)]
     force: bool,
-    /// Put back the thing of this id.
+    /// Put back the removed thing with this id.
     #[arg(long, value_name = "ID", conflicts_with = "undo_run")]
     undo: Option<String>,
-    /// Put back everything that the run of this id removed.
+    /// Put back everything that the run with this id removed.
     #[arg(long, value_name = "ID")]
     undo_run: Option<String>,
-    /// The report as JSON.
+    /// Print the report as JSON.
     #[arg(long)]
     json: bool,
     #[command(flatten)]
@@ -117,7 +117,7 @@ fn outcome(report: &Value) -> Option<AuditOutcome> {
     AuditOutcome::ALL.into_iter().find(|outcome| report["outcome"] == outcome.as_str())
 }
 
-/// What may stand in a query as it is stands there; all else as its bytes.
+/// Escapes a text for a URL's query.
 fn parameter(name: &str, value: Option<&str>) -> String {
     let Some(value) = value else { return String::new() };
     let mut text = format!("{name}=");
@@ -167,7 +167,7 @@ fn report(remote: &Remote, path: &str) -> Result<Value, String> {
     serde_json::from_str(&text).map_err(|_| "the answer ended before the report came".to_owned())
 }
 
-/// A bar on a terminal, from what the proxy says of how far it is.
+/// A progress bar on a terminal, from what the proxy reports.
 fn show_progress(remote: &Remote, over: &AtomicBool) {
     while !over.load(Ordering::Relaxed) {
         thread::sleep(BAR_PAUSE);

@@ -1,4 +1,4 @@
-//! `respguard check`: whether a configuration is good, whether its servers answer, and in what the one that runs differs.
+//! `respguard check`: whether a configuration is valid, whether its servers answer, and how the running one differs.
 
 use std::path::Path;
 use std::process::ExitCode;

@@ -1,4 +1,4 @@
-//! `respguard clients` and `respguard slow`: who is connected, who waited long, and the end of one.
+//! `respguard clients` and `respguard slow`: shows clients and slow requests, and closes a client.
 
 use std::process::ExitCode;
 
@@ -16,21 +16,25 @@ pub(super) struct WantedClients {
     /// Close the connection of the client with this number, as CLIENT KILL does.
     #[arg(long, value_name = "ID", conflicts_with_all = ["address", "name", "library", "user", "command", "sort", "limit"])]
     kill: Option<u64>,
-    /// Only those with this in their address; likewise for the others.
+    /// Only clients whose address contains this.
     #[arg(long)]
     address: Option<String>,
+    /// Only clients whose name contains this.
     #[arg(long)]
     name: Option<String>,
+    /// Only clients whose library contains this.
     #[arg(long)]
     library: Option<String>,
+    /// Only clients whose user contains this.
     #[arg(long)]
     user: Option<String>,
+    /// Only clients whose last command contains this.
     #[arg(long)]
     command: Option<String>,
-    /// The largest first.
+    /// Sort by this, the largest first.
     #[arg(long, value_enum)]
     sort: Option<Sort>,
-    /// At most so many.
+    /// The most clients to show.
     #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u16).range(1..=1000))]
     limit: u16,
     #[command(flatten)]
@@ -50,13 +54,13 @@ impl ValueEnum for Sort {
 /// Which slow requests.
 #[derive(Args, Debug)]
 pub(super) struct WantedSlow {
-    /// Only those of the client with this number.
+    /// Only requests of the client with this number.
     #[arg(long, value_name = "ID")]
     client: Option<u64>,
-    /// Only those of this command.
+    /// Only requests with this command.
     #[arg(long)]
     command: Option<String>,
-    /// At most so many, the newest.
+    /// How many of the newest to show.
     #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u16).range(1..=256))]
     limit: u16,
     #[command(flatten)]
@@ -140,7 +144,7 @@ fn slow_table(answer: &Value) -> String {
     format!("{table}{} took {} ms and longer since the start\n", answer["total"], answer["threshold_ms"])
 }
 
-/// A text without what would steer a terminal; `-` where there is none.
+/// A text without control characters; `-` if it is empty.
 pub(super) fn plain(value: &Value) -> String {
     let text: String = value.as_str().unwrap_or_default().chars().map(|c| if c.is_control() { '?' } else { c }).collect();
     if text.is_empty() { "-".to_owned() } else { text }

@@ -1,4 +1,4 @@
-//! What the command line says: whoever reads it may have gone, and a disk may be full.
+//! Output of the command line: its reader may be gone, and a disk may be full.
 
 use std::fmt::Display;
 use std::io::{self, Write};

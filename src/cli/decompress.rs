@@ -1,4 +1,4 @@
-//! `decompress`: the value of what a compress rule has stored.
+//! `respguard decompress`: decompresses a value that a compress rule has stored.
 
 use std::io::{self, Read, Write};
 use std::process::ExitCode;

@@ -1,4 +1,4 @@
-//! `respguard explain`: what would be done with the commands of a client, or by an audit, and why.
+//! `respguard explain`: what would be done with a client's commands, or by an audit, and why.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -21,19 +21,19 @@ pub(super) struct Asked {
     /// The configuration whose rules apply.
     #[arg(long, value_name = "FILE")]
     config: PathBuf,
-    /// The commands, without which they are read from standard input; or `relation` and a relation's name.
+    /// A file with the commands [default: standard input]; or `relation` and a relation's name.
     #[arg(value_name = "FILE | relation NAME", num_args = 0..=2)]
     what: Vec<PathBuf>,
-    /// Say only how often what is done, by rule.
+    /// Show only counts by rule.
     #[arg(long, conflicts_with = "quiet")]
     summary: bool,
-    /// The same as JSON.
+    /// Print JSON.
     #[arg(long, conflicts_with_all = ["quiet", "summary"])]
     json: bool,
-    /// Leave out what is simply passed on.
+    /// Leave out commands that are passed on unchanged.
     #[arg(long)]
     quiet: bool,
-    /// Say everything about each command of a recording too, not one line.
+    /// Explain each command of a recording in full, not in one line.
     #[arg(long, conflicts_with_all = ["quiet", "summary", "json"])]
     whole: bool,
 }

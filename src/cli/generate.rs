@@ -1,4 +1,4 @@
-//! Writes what is generated from the command line's own description: shell completions, the manual page.
+//! Generates shell completions and the manual page from the command line's definition.
 
 use std::process::ExitCode;
 

@@ -1,4 +1,4 @@
-//! What an operator asks of a running respguard: how it stands, what went wrong, and to change its course.
+//! The commands for a running respguard: status, groups, violations, reload, drain, mode.
 
 use std::fmt::Write as _;
 use std::io::{self, BufRead, Write};
@@ -12,7 +12,7 @@ use super::table::Table;
 use super::{REFUSED, Running, remote};
 use crate::remote::{Remote, RemoteError};
 
-/// How often the outcomes of groups can be counted, in the order in which they are shown.
+/// The outcomes of groups, in the order in which they are shown.
 pub(super) const OUTCOMES: [&str; 12] = [
     "applied",
     "torn",
@@ -28,10 +28,10 @@ pub(super) const OUTCOMES: [&str; 12] = [
     "observed",
 ];
 
-/// Which respguard, and how its answer is shown.
+/// Selects the respguard and the output format.
 #[derive(Args, Debug)]
 pub(super) struct Asked {
-    /// Show the answer as JSON, as the endpoint gives it.
+    /// Print the endpoint's answer as JSON.
     #[arg(long)]
     json: bool,
     #[command(flatten)]
@@ -41,16 +41,16 @@ pub(super) struct Asked {
 /// Which violations.
 #[derive(Args, Debug)]
 pub(super) struct Wanted {
-    /// Show those to come too, until interrupted.
+    /// Go on showing new violations until interrupted.
     #[arg(long)]
     follow: bool,
-    /// Only those of this kind, such as split.
+    /// Only violations of this kind, such as split.
     #[arg(long, value_name = "KIND")]
     kind: Option<String>,
-    /// Only those of this rule.
+    /// Only violations of this rule.
     #[arg(long, value_name = "NAME")]
     rule: Option<String>,
-    /// At most so many of those that are kept, the newest.
+    /// How many of the newest to show.
     #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u16).range(1..=1000))]
     limit: u16,
     #[command(flatten)]
@@ -62,7 +62,7 @@ pub(super) struct Wanted {
 pub(super) enum Mode {
     /// No rule changes traffic; each only reports.
     Observe,
-    /// Rules act, but for those that are told to observe themselves.
+    /// Rules are enforced, except those with their own `mode = "observe"`.
     Enforce,
 }
 
@@ -149,7 +149,7 @@ fn follow(remote: &Remote, path: &str, json: bool) -> Result<(), String> {
     Ok(())
 }
 
-/// Asks, and shows the answer: as it is, or as `told` puts it.
+/// Asks, and shows the answer as JSON, or formatted by `told`.
 pub(super) fn tell(asked: &Asked, method: &str, path: &str, told: impl Fn(&Remote, &Value) -> (String, ExitCode)) -> ExitCode {
     let Some(remote) = remote(&asked.running) else { return ExitCode::from(REFUSED) };
     let answer = match remote.json(method, path) {
@@ -160,7 +160,7 @@ pub(super) fn tell(asked: &Asked, method: &str, path: &str, told: impl Fn(&Remot
     print(&if asked.json { format!("{answer}\n") } else { text }, code)
 }
 
-/// What is wrong with a configuration is told in the answer's own words, line by line.
+/// Prints the mistakes in a configuration, as the answer words them, line by line.
 fn reasoned(failure: &RemoteError) -> String {
     if let RemoteError::Refused { address, message, .. } = failure
         && let Ok(answer) = serde_json::from_str::<Value>(message)

@@ -1,4 +1,4 @@
-//! Columns of text: the first to the left, numbers behind it to the right.
+//! Tables of text: the first column aligned left, numbers after it aligned right.
 
 use std::fmt;
 

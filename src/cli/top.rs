@@ -1,4 +1,4 @@
-//! `respguard top`: what goes on in a running respguard, on one screen.
+//! `respguard top`: a live view of a running respguard.
 
 mod draw;
 mod sample;
@@ -29,16 +29,16 @@ const ONCE_ROWS: u16 = 45;
 /// How it is shown.
 #[derive(Args, Debug)]
 pub(super) struct Shown {
-    /// Print one frame as text, after one interval, and end.
+    /// Print one frame as text after one interval, and exit.
     #[arg(long)]
     once: bool,
-    /// Seconds between two looks.
+    /// Seconds between two updates.
     #[arg(long, value_name = "SECONDS", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=60))]
     interval: u16,
-    /// By what clients are sorted.
+    /// How to sort clients.
     #[arg(long, value_enum, default_value = "requests")]
     sort: Sort,
-    /// Show only rows with this in them.
+    /// Show only rows that contain this.
     #[arg(long, value_name = "TEXT", default_value = "")]
     filter: String,
     #[command(flatten)]

@@ -1,4 +1,4 @@
-//! Reads `[audit]`, and refuses repairs that nothing could be put back from.
+//! Reads `[audit]`, and refuses repairs that could not be undone.
 
 use std::time::Duration;
 

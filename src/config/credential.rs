@@ -1,4 +1,4 @@
-//! Reads credentials from the environment or from a file of their own, never from the configuration itself.
+//! Reads credentials from the environment or from a separate file, never from the configuration itself.
 
 use std::path::Path;
 

@@ -1,4 +1,4 @@
-//! What a configuration says, the defaults that it leaves out included, as one JSON object for people and for comparing.
+//! The effective configuration, including defaults, as one JSON object for display and comparison.
 
 use serde_json::{Map, Value};
 

@@ -1,4 +1,4 @@
-//! Says what is wrong with a configuration, and where.
+//! Describes what is wrong with a configuration, and where.
 
 use std::fmt;
 use std::path::PathBuf;

@@ -1,4 +1,4 @@
-//! What may be written as the value of a key.
+//! The form of a key's value: its type, range or choices.
 
 use std::fmt;
 use std::ops::RangeInclusive;

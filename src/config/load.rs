@@ -1,4 +1,4 @@
-//! Reads a configuration file and says everything that is wrong with it.
+//! Reads a configuration file and reports every mistake in it.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

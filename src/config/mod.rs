@@ -1,4 +1,4 @@
-//! What a configuration means: typed, complete and free of mistakes.
+//! The configuration in its checked form: typed, complete and valid.
 //!
 //! [`load`] makes it from a file; every mistake in the file is a [`ConfigError`] with its line and what was expected.
 

@@ -1,4 +1,4 @@
-//! Reads the part of a configuration file that a policy is made of.
+//! Reads the rules of a configuration file.
 
 use respguard_engine::policy::rule::{
     Written, WrittenCompress, WrittenDegrade, WrittenExpect, WrittenGroup, WrittenGuard, WrittenMember, WrittenPipeline,

@@ -1,4 +1,4 @@
-//! Keeps a credential out of everything that is printed.
+//! Keeps a credential out of all output.
 
 use std::fmt;
 

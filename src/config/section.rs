@@ -1,4 +1,4 @@
-//! Reads the tables of a configuration file key by key, and remembers where each key is.
+//! Reads the tables of a configuration file key by key, and records the position of each key.
 
 use std::collections::BTreeMap;
 use std::ops::{Range, RangeInclusive};

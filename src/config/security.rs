@@ -1,4 +1,4 @@
-//! Reads who may connect and how connections are protected, and refuses what would protect nothing.
+//! Reads logins and TLS settings, and refuses settings that protect nothing.
 
 use std::collections::BTreeMap;
 

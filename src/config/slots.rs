@@ -1,4 +1,4 @@
-//! Says before a cluster which groups can lie in one slot, and how they could.
+//! Reports, for a cluster, which groups can lie in one slot, and how others could.
 
 use super::section::Findings;
 use respguard_engine::command::Table;

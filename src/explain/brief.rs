@@ -1,4 +1,4 @@
-//! One line for each command: what it is, and what would be done with it.
+//! One line per command: what it is, and what would be done with it.
 
 use super::page::Page;
 use super::steps::Planned;

@@ -1,4 +1,4 @@
-//! One client whose batches are planned one after the other, as if everything between them had been answered.
+//! One client whose batches are planned one after the other, as if each had been answered before the next.
 
 use std::time::{Duration, Instant};
 

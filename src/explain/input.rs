@@ -1,4 +1,4 @@
-//! Cuts what is to be explained into what the client sent in one go.
+//! Splits the input into the batches that the client sent at once.
 
 use crate::net::whole_limits::STREAM_BYTES;
 use respguard_engine::session::affinity::Reason;

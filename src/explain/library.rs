@@ -1,4 +1,4 @@
-//! Which client library a client says to be, and how that shows an application what respguard answers; docs/errors.md has more.
+//! Recognises the client library, and says how it shows respguard's errors to an application; docs/errors.md has more.
 
 use respguard_resp::request::Args;
 

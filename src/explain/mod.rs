@@ -1,4 +1,4 @@
-//! Says in plain words what the proxy would do with the commands of one client, and why.
+//! Explains in plain words what the proxy would do with the commands of one client, and why.
 //!
 //! It prints the plans that [`respguard_engine::pipeline::plan`] makes, and decides nothing itself. What only a server
 //! can tell is taken to go well: it does what it is asked, its commands are those of the built-in table, and its user

@@ -1,4 +1,4 @@
-//! The page that an explanation is written on.
+//! The text of an explanation, line by line.
 
 use std::fmt;
 

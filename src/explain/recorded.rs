@@ -1,4 +1,4 @@
-//! Explains a recording: each client's reads in their order, with the time that lay between them.
+//! Explains a recording: each client's reads in order, with the time between them.
 
 use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};

@@ -1,4 +1,4 @@
-//! Writes one plan down: its steps in order, each with its commands and what becomes of them.
+//! Describes one plan: its steps in order, each with its commands and their effect.
 
 mod groups;
 

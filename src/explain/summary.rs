@@ -1,4 +1,4 @@
-//! How often what was done, over a whole explanation.
+//! Counts over a whole explanation.
 
 use std::collections::BTreeMap;
 use std::fmt;

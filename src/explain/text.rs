@@ -1,4 +1,4 @@
-//! The sentences for what the engine has only types for.
+//! The wording for the engine's types.
 
 use std::ops::Range;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! A connection of the proxy's own user, for its own questions: one pipeline after the other.
+//! A connection with the proxy's own credentials for its own questions: one pipeline after the other.
 
 use std::io;
 use std::pin::Pin;

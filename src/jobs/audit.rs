@@ -1,4 +1,4 @@
-//! Audits one relation: walks, looks, looks again after the grace, and once more at one moment before anything is told.
+//! Audits one relation: walks, checks, checks again after the grace period, and once more atomically before anything is reported.
 
 use std::collections::hash_map::DefaultHasher;
 use std::collections::{HashSet, VecDeque};

@@ -1,4 +1,4 @@
-//! What the proxy does by itself beside its clients: audits of relations, their repair, and what takes a repair back.
+//! Background jobs: audits of relations, repairs, and undoing repairs.
 //!
 //! A run has a connection of its own, with `[upstream] probe` as its user where that is given. One run is under way at a
 //! time, over all proxies of a server: a lock key that expires says so.

@@ -1,4 +1,4 @@
-//! Walks what keys hold: the members, fields and items of many keys side by side, a page of each at a time.
+//! Walks the content of keys: the members, fields and items of many keys in parallel, one page of each at a time.
 
 use bytes::Bytes;
 

@@ -1,4 +1,4 @@
-//! Removes what is broken, one thing after the other: watched, looked at again, written down, and only then removed.
+//! Removes what is broken, one thing at a time: watched, checked again, logged, and only then removed.
 //!
 //! WATCH and MULTI, rather than a script: between the look and the removal the entry in the log must reach the disk, and
 //! what is removed must be what was written down. Whoever fixes it meanwhile makes the EXEC fail, and wins.

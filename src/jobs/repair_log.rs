@@ -1,4 +1,4 @@
-//! What repairs removed: lines of JSON that are on the disk before anything is gone, and what a thing is put back from.
+//! The repair log: JSON lines that are on the disk before anything is removed, and from which it can be restored.
 
 use std::collections::HashMap;
 use std::fs::{File, OpenOptions};

@@ -1,4 +1,4 @@
-//! What an audit found, and how it is shown: keys only here, for whoever has the token.
+//! The report of an audit; only here are keys shown, to requests with the token.
 
 use std::sync::Arc;
 use std::time::SystemTime;

@@ -1,4 +1,4 @@
-//! One run: paced questions that outlive a lost connection, the lock, and how far it is.
+//! One run of a job: paced questions that survive a lost connection, the lock, and the progress.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};

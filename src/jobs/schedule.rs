@@ -1,4 +1,4 @@
-//! Begins an audit now and then, at no regular moment: proxies that were started together should not audit together.
+//! Starts audits at jittered intervals, so that proxies that were started together do not audit together.
 
 use std::time::Duration;
 

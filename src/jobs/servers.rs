@@ -1,4 +1,4 @@
-//! The servers that a run asks: the one that there is, or the primaries of a cluster.
+//! The servers that a job asks: the single server, or the primaries of a cluster.
 
 use std::collections::HashMap;
 use std::sync::Arc;

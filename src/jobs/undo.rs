@@ -1,4 +1,4 @@
-//! Puts back what repairs removed, where nothing stands now: each thing as it was, with the lifetime that it had.
+//! Restores what repairs removed, if nothing has taken its place: each thing as it was, with its TTL.
 
 use std::time::Instant;
 

@@ -1,4 +1,4 @@
-//! Cuts a pipeline of questions into what can be asked apart: commands about one key, and whole transactions.
+//! Splits a pipeline of questions into parts that can be asked separately: commands about one key, and whole transactions.
 
 use std::ops::Range;
 

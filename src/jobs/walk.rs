@@ -1,4 +1,4 @@
-//! Goes over the keyspace with SCAN: that of one server, or that of each node of a cluster, whatever becomes of its slots.
+//! Walks the keyspace with SCAN: of one server, or of each node of a cluster, even while slots move.
 
 use std::time::Instant;
 

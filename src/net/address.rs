@@ -1,4 +1,4 @@
-//! Says where a server listens: `host:port` or `unix:/path`.
+//! Parses addresses: `host:port` or `unix:/path`.
 
 use std::fmt;
 use std::net::IpAddr;

@@ -1,4 +1,4 @@
-//! A coarse clock: read once for each turn of a worker's loop, not for each command.
+//! A coarse clock: read once per turn of a worker's loop, not per command.
 
 use std::cell::Cell;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};

@@ -1,4 +1,4 @@
-//! What resolving replies has found, told to the counters, the log and the second look at TTLs.
+//! Passes findings from replies to the counters, the log and the TTL recheck.
 
 use std::rc::Rc;
 

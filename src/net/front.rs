@@ -1,4 +1,4 @@
-//! What a client's conversation needs of whoever stands before it: a socket that speaks RESP, or a REST request.
+//! What a client's conversation needs of its front: a socket that speaks RESP, or a REST request.
 
 use std::io;
 use std::pin::Pin;

@@ -1,4 +1,4 @@
-//! What a worker has seen of the server, told to the breaker that all workers share.
+//! A worker's observations of the server, reported to the breaker that all workers share.
 
 use std::cell::Cell;
 use std::sync::{Arc, Mutex, PoisonError};

@@ -1,4 +1,4 @@
-//! Bytes that a worker keeps for all its clients, and whether they are too many.
+//! The bytes that a worker buffers for all its clients, and whether they are over the limit.
 
 use std::cell::Cell;
 

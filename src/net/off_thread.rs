@@ -1,5 +1,4 @@
-//! Work that would keep a worker's thread from its other clients, done on another one: compressing long values, and reading
-//! them.
+//! Moves work that would block a worker's thread to another one: compressing and decompressing long values.
 
 use std::cell::Cell;
 use std::rc::Rc;

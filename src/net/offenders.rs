@@ -1,5 +1,5 @@
-//! Remembers the commands over which the server has ended a connection that many share, or may have: they go over leases
-//! from then on, or for a while.
+//! Remembers the commands that made, or may have made, the server close a shared connection: they use leased connections from
+//! then on, or for a while.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;

@@ -1,4 +1,4 @@
-//! Who sends an HTTP request: the bearer of a token, this machine, or a page that a browser on this machine shows.
+//! Who sends an HTTP request: the bearer of a token, this machine, or a web page in a browser on this machine.
 
 use std::hint::black_box;
 use std::net::IpAddr;

@@ -1,4 +1,4 @@
-//! A byte stream within the process, for clients that have no socket.
+//! A byte stream within the process, for clients without a socket.
 //!
 //! Two ends of one thread or of two; what one writes the other reads, within a bound. An end that is dropped is closed
 //! both ways.

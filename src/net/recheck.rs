@@ -1,4 +1,4 @@
-//! The second look at a key without a TTL, after the rule's grace: sequential clients set it late.
+//! Checks a key without a TTL again after the rule's grace period: sequential clients set the TTL late.
 
 use std::rc::Rc;
 

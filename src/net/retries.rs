@@ -1,4 +1,4 @@
-//! What one worker may still send once more.
+//! What one worker has left of the retry budget.
 
 use std::cell::{Cell, RefCell, RefMut};
 use std::time::Instant;

@@ -1,4 +1,4 @@
-//! The server's limits on one connection, as far as it tells them. All workers share what is known.
+//! The server's limits on one connection, as far as it reports them; shared by all workers.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 

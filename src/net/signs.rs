@@ -1,4 +1,4 @@
-//! When the server was last seen to answer, on whatever connection of the worker it was.
+//! When the server was last seen to answer, on any connection of the worker.
 
 use std::cell::Cell;
 use std::time::Instant;

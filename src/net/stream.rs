@@ -1,4 +1,4 @@
-//! A socket to a client or a server, whatever carries its bytes.
+//! A socket to a client or a server, over TCP, a unix socket or TLS.
 
 use std::io;
 use std::pin::Pin;

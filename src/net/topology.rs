@@ -1,5 +1,4 @@
-//! Which server is the primary, as all of the process see it: the one that the configuration names for good, or the one
-//! that sentinels name now.
+//! Which server is the primary, for the whole process: the one that the configuration names, or the one that sentinels name now.
 //!
 //! Each time it changes a new term begins. A connection knows the term that it was opened in, and looks before it writes
 //! whether that is still the present one: nothing is sent to a server that has ceased to be the primary.

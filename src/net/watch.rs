@@ -1,4 +1,4 @@
-//! Wakes the task that looks at the heads of connections, while one of them owes something.
+//! Wakes the task that checks for head-of-line blocking while a connection has replies outstanding.
 
 use std::cell::Cell;
 

@@ -1,4 +1,4 @@
-//! Up to which length a request is held whole.
+//! Up to which length a request is buffered whole.
 
 /// A longer request is cut through on a connection of its own instead of being held whole.
 pub const STREAM_BYTES: usize = 64 * 1024;

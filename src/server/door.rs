@@ -1,4 +1,4 @@
-//! Takes in clients, under the addresses that load balancers name, and hands each to a worker.
+//! Accepts clients, under the addresses that load balancers report, and hands each to a worker.
 
 use std::io;
 use std::net::SocketAddr;

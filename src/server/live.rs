@@ -1,4 +1,4 @@
-//! Keeps the configuration of the running proxy: takes over what can change on request, and says what applies.
+//! Owns the configuration of the running proxy: applies changes on request, and reports what is in force.
 
 use std::path::Path;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! The PROXY protocol: what a load balancer says in front of a connection about whose it is.
+//! The PROXY protocol: the header in which a load balancer names the client's address.
 //!
 //! Both versions are read, as the load balancer chooses
 //! (<https://www.haproxy.org/download/3.2/doc/proxy-protocol.txt>).

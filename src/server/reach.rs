@@ -1,4 +1,4 @@
-//! Whether what the configuration names is there and takes the proxy: what `check --connect` says.
+//! Checks whether the configured servers are reachable and accept the proxy, for `check --connect`.
 
 use std::fmt::Write;
 use std::time::Duration;

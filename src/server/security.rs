@@ -1,4 +1,4 @@
-//! What a process protects its connections with, and keeps up to date while it runs.
+//! The credentials and TLS settings of the process, kept up to date while it runs.
 
 use std::sync::Arc;
 

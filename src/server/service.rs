@@ -1,4 +1,4 @@
-//! Tells the service manager how the process stands, where one asks for it: ready, stopping, and alive as long as every worker
+//! Reports the state of the process to the service manager, if there is one: ready, stopping, and alive as long as every worker
 //! answers.
 //!
 //! The protocol of sd_notify(3): lines in a datagram to the socket that `NOTIFY_SOCKET` names. `WATCHDOG_USEC` says how long the

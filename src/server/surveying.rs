@@ -1,4 +1,4 @@
-//! Keeps what is known of the server's commands true: asked at the start, and again when it may be another server.
+//! Keeps the server's command list up to date: asked at the start, and again when another server may have taken its place.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! Which server the process stands before, and whoever finds that out.
+//! The topology of the process, and the task that watches it.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! What audits and repairs of relations count.
+//! Metrics of audits and repairs of relations.
 
 use std::sync::Arc;
 

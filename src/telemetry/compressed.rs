@@ -1,4 +1,4 @@
-//! What compressing values counts.
+//! Metrics of compressed values.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! Violations in a file: JSON lines, rotated by size, written by a thread of their own that nobody waits for.
+//! Violations in a file: JSON lines, rotated by size, written by a separate thread that nobody waits for.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};

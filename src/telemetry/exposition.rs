@@ -1,4 +1,4 @@
-//! The recorder of this process and its text in Prometheus' format.
+//! The metrics recorder of this process, and its text in Prometheus' format.
 
 use std::fmt::Write;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! Asks the workers to flush their metrics before somebody reads them.
+//! Asks the workers to flush their metrics before they are read.
 
 use std::time::Duration;
 

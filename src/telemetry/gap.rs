@@ -1,4 +1,4 @@
-//! A histogram per group of how long its rest was waited for, which workers fill without atomics.
+//! A histogram per group of the gaps in its holds, which workers fill without atomics.
 
 use std::cell::Cell;
 use std::sync::Arc;

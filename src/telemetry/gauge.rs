@@ -1,4 +1,4 @@
-//! Gauges that somebody sets now and then, from any thread.
+//! Gauges that are set occasionally, from any thread.
 
 use metrics::{counter, gauge};
 

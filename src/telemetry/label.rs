@@ -1,4 +1,4 @@
-//! The closed sets of words that label metrics.
+//! The closed sets of label values.
 
 /// Label keys.
 pub mod key {

@@ -1,4 +1,4 @@
-//! The log on standard error: text with colour on a terminal, JSON lines elsewhere, written without anybody waiting for it.
+//! The log on standard error: coloured text on a terminal, JSON lines elsewhere, written without blocking.
 
 mod writer;
 

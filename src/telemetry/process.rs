@@ -1,4 +1,4 @@
-//! What the system knows of this process, under the names that all Prometheus clients use
+//! Metrics of the process itself, under the names that all Prometheus clients use
 //! (<https://prometheus.io/docs/instrumenting/writing_clientlibs/#process-metrics>).
 
 use std::fmt::Write;

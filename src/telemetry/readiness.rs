@@ -1,4 +1,4 @@
-//! Whether this process should be sent traffic, with the reasons why not.
+//! Whether this process should receive traffic, with the reasons why not.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

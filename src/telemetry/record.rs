@@ -1,4 +1,4 @@
-//! A violation as it is shown: one JSON object, the same over HTTP, in the stream and in the file.
+//! The JSON form of a violation, the same over HTTP, in the stream and in the file.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 

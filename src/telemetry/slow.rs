@@ -1,4 +1,4 @@
-//! Requests that took long, kept for those who look: whose they were, and where the time went.
+//! Slow requests, kept for display: whose they were, and where the time went.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

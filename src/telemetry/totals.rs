@@ -1,4 +1,4 @@
-//! What all workers have counted together, for those who read it from within the process.
+//! The sums over all workers, for readers within the process.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicI64, Ordering};

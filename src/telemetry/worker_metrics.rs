@@ -1,4 +1,4 @@
-//! One worker's counters: plain cells on the hot path, flushed into the shared recorder now and then.
+//! One worker's counters: plain cells on the hot path, flushed periodically into the shared recorder.
 
 mod commands;
 mod meter;

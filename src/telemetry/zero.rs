@@ -1,4 +1,4 @@
-//! Shows the counters of violations before they count: what is not there is invisible to `increase`.
+//! Exports the counters of violations as 0 before their first event: `increase` cannot see a series that is not there.
 
 use std::sync::Arc;
 

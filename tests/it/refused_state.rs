@@ -249,7 +249,7 @@ fn a_large_request_that_is_refused_costs_its_client_nothing_else() {
 fn a_write_that_was_lost_does_not_come_behind_what_its_client_sends_on_another_lane() {
     let redis = RedisServer::start(&[]);
     let network = Chaos::before(redis.port());
-    let upstream = "request_timeout_ms = 300\nqueue_timeout_ms = 5000\nconnect_timeout_ms = 300\nstall_timeout_ms = 500";
+    let upstream = "request_timeout_ms = 1000\nqueue_timeout_ms = 5000\nconnect_timeout_ms = 1000\nstall_timeout_ms = 1500";
     let proxy = Setup::new(&redis).through(network.port()).top("workers = 1").upstream(upstream).rules(NO_BREAKER).start();
     let (mut wire, mut other) = (proxy.wire(), proxy.wire());
     assert_eq!(wire.ask("SET k first"), "+OK\r\n");

@@ -1,4 +1,5 @@
-//! The pure part of respguard: what bytes mean and what becomes of them, without sockets, clocks, logs or metrics.
+//! The pure part of respguard: parses requests and replies and decides what to do with them, without sockets, clocks, logs or
+//! metrics.
 //!
 //! Time and the answers of servers are handed in; what is to be done and what was found out is handed back.
 //!

@@ -1,4 +1,4 @@
-//! The arguments of one request, as places in the bytes they came in.
+//! The arguments of one request, as ranges in the buffer.
 
 /// Where one argument lies, relative to its frame's first byte (or to the arena for inline requests).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

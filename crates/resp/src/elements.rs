@@ -1,4 +1,4 @@
-//! The elements of one whole aggregate frame, as slices of it.
+//! The elements of one complete aggregate frame, as slices of it.
 
 use super::frame::plain_length;
 use super::scan::{ReplyScanner, ScanLimits};

@@ -1,4 +1,4 @@
-//! Writes frames of the proxy's own, appended to a buffer.
+//! Writes the proxy's own frames into a buffer.
 
 use super::Protocol;
 

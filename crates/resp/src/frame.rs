@@ -1,4 +1,4 @@
-//! The numbers of frame heads: at once when a whole plain line is there, byte by byte when it is not.
+//! The numbers in frame heads: at once if a complete plain line is there, otherwise byte by byte.
 
 /// Reads `digits CR x` at the start of `bytes`, where `x` is any byte (a caller that cares checks it).
 ///

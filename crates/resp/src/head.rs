@@ -1,4 +1,4 @@
-//! Says what kind of reply a frame is, and how large, from its first bytes alone.
+//! Determines the type and size of a reply from its first bytes.
 
 use std::fmt;
 

@@ -1,4 +1,4 @@
-//! The lines of a request that carry a number, taken as Redis takes them.
+//! The lines of a request that contain a number, parsed as Redis does.
 
 use super::frame::{Decimal, plain_length};
 

@@ -1,4 +1,4 @@
-//! The elements of one array, while it comes in pieces.
+//! The elements of one array that arrives in pieces.
 
 use super::frame::plain_length;
 use super::scan::{ReplyScanner, ScanLimits};

@@ -1,4 +1,4 @@
-//! Bounds client requests as Redis itself does, going on exactly where the bytes ran out.
+//! Finds the ends of client requests as Redis does, and resumes where the bytes ran out.
 
 mod error;
 mod whole;

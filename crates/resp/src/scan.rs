@@ -1,4 +1,4 @@
-//! Finds where the frames of an upstream end, going on exactly where the bytes ran out.
+//! Finds the ends of reply frames, and resumes where the bytes ran out.
 
 mod error;
 mod plain;

@@ -1,4 +1,4 @@
-//! Reads one whole reply frame by cheap typed looks.
+//! Reads one complete reply frame by cheap typed accessors.
 
 use super::elements::skip_attributes;
 use super::frame::{Decimal, plain_length};

@@ -1,4 +1,4 @@
-//! Puts what is known onto the screen.
+//! Draws the screen of `respguard top`.
 
 use ratatui::Frame;
 use ratatui::layout::{Constraint, Layout, Rect};

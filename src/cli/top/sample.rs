@@ -1,4 +1,4 @@
-//! One look at a running respguard: what its endpoints say at about the same time.
+//! One sample of a running respguard: what its endpoints return at about the same time.
 
 use std::collections::{BTreeMap, HashMap};
 use std::io::Read;

@@ -1,4 +1,4 @@
-//! Groups in a plan: what goes out for each, and what becomes of it.
+//! Groups in a plan: what is sent for each, and how it can end.
 
 use std::ops::Range;
 

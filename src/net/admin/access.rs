@@ -1,4 +1,4 @@
-//! Who may use the endpoints that change something or show keys.
+//! Access control for endpoints that change something or show keys.
 
 use std::fmt;
 use std::net::SocketAddr;

@@ -1,4 +1,4 @@
-//! GET and POST /audit, POST /repair and /repair/undo: what holds between keys, looked at and repaired on request.
+//! GET and POST /audit, POST /repair and /repair/undo: checks and repairs relations on request.
 //!
 //! An answer takes as long as the walk: it begins at once, and blank lines show a sign of life until the JSON comes.
 

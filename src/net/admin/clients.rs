@@ -1,4 +1,4 @@
-//! GET /clients and POST /clients/kill: who is connected and what each is doing, and the end of one.
+//! GET /clients and POST /clients/kill: lists the connected clients, and closes one.
 
 use std::cmp::Reverse;
 use std::collections::HashMap;

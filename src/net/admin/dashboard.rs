@@ -1,4 +1,4 @@
-//! GET /: the dashboard, a page that asks the other endpoints.
+//! GET /: the dashboard, a page that uses the other endpoints.
 
 use axum::extract::Path;
 use axum::http::{HeaderName, header};

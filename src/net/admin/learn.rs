@@ -1,4 +1,4 @@
-//! POST /learn: the rules that follow from what clients send for a while, as configuration text.
+//! POST /learn: rules proposed from what clients send for a while, as configuration text.
 
 use std::io;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! POST /reload, POST /mode and GET /config: questions to whoever keeps the configuration.
+//! POST /reload, POST /mode and GET /config: passed on to the task that owns the configuration.
 
 use axum::Json;
 use axum::extract::rejection::QueryRejection;

@@ -1,4 +1,4 @@
-//! GET and POST /log: what is logged, asked and changed while the process runs.
+//! GET and POST /log: the log level, shown and changed at run time.
 
 use axum::Json;
 use axum::extract::Query;

@@ -1,4 +1,4 @@
-//! The operators' endpoints: what they are, and who may use them.
+//! The admin endpoints: what they are, and who may use them.
 
 pub mod access;
 mod audit;

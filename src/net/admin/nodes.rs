@@ -1,4 +1,4 @@
-//! The nodes of a cluster, as GET /status tells them.
+//! The nodes of a cluster, as shown by GET /status.
 
 use serde_json::{Value, json};
 

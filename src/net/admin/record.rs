@@ -1,4 +1,4 @@
-//! POST /record: what clients send, as a stream that ends by itself.
+//! POST /record: what clients send, as a stream of limited time.
 
 use std::io;
 use std::sync::Arc;

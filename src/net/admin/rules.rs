@@ -1,4 +1,4 @@
-//! GET /rules: every rule in force, with what it does and whether it acts.
+//! GET /rules: every rule in force, with what it does and whether it is enforced.
 
 use axum::Json;
 use axum::extract::State;

@@ -1,4 +1,4 @@
-//! GET /runbook: what to do about each alert, at an address that the alerts can link to.
+//! GET /runbook: what to do about each alert; alerts link to it.
 
 use axum::response::{IntoResponse, Response};
 

@@ -1,4 +1,4 @@
-//! GET /slow: requests that took long, with whose they were and where the time went.
+//! GET /slow: slow requests, with their client and where the time went.
 
 use std::time::Duration;
 

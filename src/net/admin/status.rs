@@ -1,4 +1,4 @@
-//! GET /status and GET /groups: how the process stands, and what became of each group.
+//! GET /status and GET /groups: the state of the process, and the outcomes of each group.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

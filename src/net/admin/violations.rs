@@ -1,4 +1,4 @@
-//! GET /violations and /violations/stream: what went wrong, newest first or as it comes.
+//! GET /violations and /violations/stream: violations, newest first or as they happen.
 
 use std::io;
 use std::sync::Arc;

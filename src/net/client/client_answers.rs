@@ -1,4 +1,4 @@
-//! What the proxy answers to CLIENT commands over its own clients: the server knows only our connections.
+//! The proxy's replies to CLIENT commands about its own clients: the server knows only the proxy's connections.
 
 use std::collections::HashMap;
 use std::fmt::Write as _;

@@ -1,4 +1,4 @@
-//! Commands about clients: the server says whether this client may use them, the proxy answers or takes note.
+//! Commands about clients: the server decides whether this client may use them, the proxy answers or records them.
 
 use std::collections::HashMap;
 use std::rc::Rc;

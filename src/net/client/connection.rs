@@ -1,4 +1,4 @@
-//! The task of one client, which does one thing after the other until the client leaves.
+//! The task of one client: a loop that runs until the client leaves.
 //!
 //! `reading` takes in what the client sends, `sending` plans it and sends it on, `barrier` does what must happen between two
 //! commands, `leases` keeps the connection that the client holds alone, `takeover` makes one of that on which its replies are stuck, `leaving` ends it. Replies are written by the exchange.

@@ -1,4 +1,4 @@
-//! What may be the cure of a server in trouble goes past everything that is stuck, over the spare connection.
+//! Commands that may help a server in trouble bypass everything that is stuck, over the spare connection.
 
 use std::rc::Rc;
 use std::time::Duration;

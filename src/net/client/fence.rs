@@ -1,4 +1,4 @@
-//! The fence: nothing of a client's may overtake, on another connection, what it has sent before.
+//! The fence: a client's commands must not overtake its earlier ones on another connection.
 
 use std::time::Instant;
 

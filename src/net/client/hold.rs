@@ -1,4 +1,4 @@
-//! Holds incomplete groups until their rest comes, and reports a rest that comes late or never.
+//! Holds incomplete groups until their remaining members arrive, and reports members that come late or never.
 
 use std::time::Instant;
 

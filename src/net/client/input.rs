@@ -1,4 +1,4 @@
-//! What a client has sent that has not gone on, and what is known of it.
+//! The bytes that a client has sent and that have not been planned yet, and their state.
 
 use std::ops::Range;
 

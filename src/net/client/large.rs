@@ -1,4 +1,4 @@
-//! Requests that are not held whole: cut through as they come, or tunnelled.
+//! Requests that are not buffered whole: passed on as they arrive, or tunnelled.
 
 use std::sync::Arc;
 use std::time::Duration;

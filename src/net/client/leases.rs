@@ -1,4 +1,4 @@
-//! The connection that a client holds alone: taken, given back, lost.
+//! A client's leased connection: acquired, returned, lost.
 
 use std::rc::Rc;
 use std::time::Duration;

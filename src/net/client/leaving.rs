@@ -1,4 +1,4 @@
-//! The end of a client: it is answered what it is owed, then its connection closes.
+//! The end of a client: its outstanding replies are sent, then its connection closes.
 
 use std::rc::Rc;
 use std::task::{Context as TaskContext, Poll};

@@ -1,4 +1,4 @@
-//! Lets a client in that must log in to the proxy itself.
+//! Authenticates a client that must log in to the proxy itself.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! One client from its connection to its end: reads, plans, sends, and takes the turns that a plan asks for.
+//! One client from connect to close: reads, plans, sends, and carries out the barriers of its plans.
 
 mod ability;
 mod barrier;

@@ -1,4 +1,4 @@
-//! Tells of commands that would be a group but for one thing: of each group once a second.
+//! Reports commands that would be a group but for one thing: once a second per group.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

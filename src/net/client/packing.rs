@@ -1,4 +1,4 @@
-//! Compresses a client's long values off the worker's thread, in the order in which it has sent them.
+//! Compresses a client's long values off the worker's thread, in the order in which they were sent.
 
 use super::connection::Connection;
 use crate::net::exchange::End;

@@ -1,4 +1,4 @@
-//! What has been done already for the batch that is planned next, so that nothing is done twice for it.
+//! What has already been done for the batch that is planned next, so that nothing is done twice.
 
 use std::cell::Cell;
 use std::time::{Duration, Instant};

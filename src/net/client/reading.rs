@@ -1,4 +1,4 @@
-//! Takes from a client's socket as much as there is room for.
+//! Reads from a client's socket as much as there is room for.
 
 use std::task::{Context as TaskContext, Poll};
 

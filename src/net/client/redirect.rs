@@ -1,4 +1,4 @@
-//! CLIENT TRACKING, and the connections of other clients that it names.
+//! CLIENT TRACKING .. REDIRECT, and the connections of the clients that it names.
 
 use tokio::sync::oneshot;
 

@@ -1,5 +1,5 @@
-//! The connection on which a client's unread replies are stuck becomes its own: what would have to wait until they have been
-//! read goes out behind them, and the server keeps the replies, as it does for a client of its own.
+//! A connection with a client's unread replies becomes that client's own: commands that would have to wait until they are read
+//! are sent behind them, and the server buffers the replies, as for a direct client.
 //!
 //! Who writes everything before it reads anything would wait for ever otherwise, once no more replies can be kept for it.
 

@@ -1,4 +1,4 @@
-//! Asks the server, once for each lane, what its user may do of that which TTL rules make of writes.
+//! Asks the server, once per lane, whether its user may run the commands that TTL rules turn writes into.
 
 use std::cell::Cell;
 use std::sync::Arc;

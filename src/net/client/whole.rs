@@ -1,5 +1,5 @@
-//! Sends a batch on as it came where one look tells that nothing about its client, its connection, the server or the rules asks
-//! for more: most are such. What it leaves undone, `sending` does step by step.
+//! Sends a batch unchanged if one check shows that its client, connection, server and rules require nothing else, which is the
+//! usual case. Anything else is done step by step in `sending`.
 
 use super::connection::Connection;
 use respguard_engine::pipeline::plan::passes_whole;

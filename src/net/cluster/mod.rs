@@ -1,4 +1,4 @@
-//! Finds out which node of a cluster serves which slots, and follows what becomes of it.
+//! Finds out which node of a cluster serves which slots, and follows the changes.
 //!
 //! `session` asks one node, `watch` asks all of them and decides.
 

@@ -1,4 +1,4 @@
-//! A connection to one node of a cluster, for the question who serves what.
+//! A connection to one node of a cluster, to ask which node serves what.
 
 use std::io;
 use std::pin::Pin;

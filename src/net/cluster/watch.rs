@@ -1,4 +1,4 @@
-//! Asks all nodes of a cluster who serves what, and decides which of their words counts.
+//! Asks all nodes of a cluster which node serves what, and decides which report to believe.
 
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! What a client is doing, for those who ask about it: cold, and read from what is there anyway.
+//! What a client is doing, for CLIENT LIST and GET /clients: derived on demand from existing state.
 
 use tokio::sync::oneshot;
 

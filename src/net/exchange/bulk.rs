@@ -1,5 +1,5 @@
-//! Whether a client should have a connection of its own for a while: its replies have been large of late, or the server has
-//! ended a connection that it shared, and what it has sent may be why.
+//! Whether a client should have its own connection for a while: its recent replies were large, or the server has closed a
+//! connection that it shared, perhaps because of its requests.
 
 use std::cell::Cell;
 

@@ -1,4 +1,4 @@
-//! Sends groups in one transaction with what stands between their members, and gives back what has to be sent again.
+//! Sends groups and carried commands in one transaction, and returns what has to be sent again.
 
 use std::rc::Rc;
 use std::sync::Arc;

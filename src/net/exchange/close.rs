@@ -1,4 +1,4 @@
-//! Closes the connection to a client so that it gets to see all that was written.
+//! Closes the connection to a client so that it receives everything that was written.
 
 use std::time::Duration;
 

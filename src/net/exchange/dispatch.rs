@@ -1,4 +1,4 @@
-//! Goes through the steps of a plan, each of which is sent or answered.
+//! Executes the steps of a plan, each of which is sent or answered.
 
 use std::iter::Peekable;
 use std::ops::Range;

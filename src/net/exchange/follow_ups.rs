@@ -1,4 +1,4 @@
-//! Commands of the proxy's own that go out behind the answer to a group.
+//! The proxy's own commands that are sent after the reply to a group.
 
 use std::cell::{Cell, RefCell};
 use std::time::{Duration, Instant};

@@ -1,4 +1,4 @@
-//! Sends groups behind their preflight, once more where other clients were the reason, or answers why they are not sent.
+//! Sends groups with a preflight, again if other clients interfered, or answers why they are not sent.
 
 use std::rc::Rc;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! What is kept of one client's requests and replies, as a part of what is kept for all.
+//! How much of one client's requests and replies is buffered, as part of the total for all clients.
 
 use std::cell::Cell;
 use std::time::Instant;

@@ -1,4 +1,4 @@
-//! Sends groups with a marker, and what is asked about them when their connection is lost.
+//! Sends groups with a marker, and the questions about them when their connection is lost.
 
 use std::rc::Rc;
 

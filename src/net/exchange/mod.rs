@@ -1,5 +1,5 @@
-//! The door between a client's plan and the server: one client, as its upstream connection and its own task see it. What
-//! stands before it, a socket or a REST request, it knows as a [`Front`].
+//! Connects a client's plan with the server: one client, as its upstream connection and its own task see it. It talks to the
+//! client's side, a socket or a REST request, through [`Front`].
 //!
 //! `dispatch` goes through the steps of a plan. `run` sends commands one by one, `guard` groups behind a preflight, `marked`
 //! groups with a marker, `carried` groups with what stands between their members, each through `send`, which makes the places

@@ -1,4 +1,4 @@
-//! Replies that are ready for a client, of which it has taken some.
+//! Replies that are ready for a client and partly written.
 
 /// Bytes for the client; those before `at` were taken.
 #[derive(Debug, Default)]

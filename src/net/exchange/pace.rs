@@ -1,4 +1,4 @@
-//! How fast a client reads what it is sent.
+//! How fast a client reads its replies.
 
 use std::cell::Cell;
 use std::time::{Duration, Instant};

@@ -1,4 +1,4 @@
-//! Where the commands of one plan stand among the client's requests.
+//! The positions of a plan's commands among the client's requests.
 
 use std::ops::Range;
 

@@ -1,4 +1,4 @@
-//! Fills a client's places with what its upstream connection hands over, and says when the client cannot keep up.
+//! Fills a client's places with what its upstream connection delivers, and detects when the client cannot keep up.
 
 use std::rc::Rc;
 use std::task::Poll;

@@ -1,4 +1,4 @@
-//! Whether more is taken from a client, and what is kept for it.
+//! Whether more is read from a client, and how much is buffered for it.
 
 use std::time::Instant;
 

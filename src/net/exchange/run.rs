@@ -1,4 +1,4 @@
-//! Sends consecutive commands that go out one by one, as they came or rewritten.
+//! Sends consecutive commands one by one, unchanged or rewritten.
 
 use std::ops::Range;
 use std::rc::Rc;

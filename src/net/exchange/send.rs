@@ -1,4 +1,4 @@
-//! Puts requests on the wire, and makes a place for each reply that is owed to them.
+//! Puts requests on the wire, and creates a place for each outstanding reply.
 
 use std::ops::Range;
 use std::rc::Rc;

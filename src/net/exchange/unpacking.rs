@@ -1,4 +1,4 @@
-//! Has the long values of a client's replies read on another thread, one reply after the other.
+//! Decompresses the long values of a client's replies on another thread, one reply at a time.
 
 use std::rc::{Rc, Weak};
 use std::time::Duration;
@@ -14,7 +14,7 @@ use respguard_engine::pipeline::sequencer::Sequencer;
 const COPIES: usize = 2;
 /// So often is looked whether there is room again, and so many times before an error takes the values' place.
 const ROOM_PAUSE: Duration = Duration::from_millis(20);
-const ROOM_PAUSES: u32 = 50;
+const ROOM_PAUSES: u32 = 250;
 
 impl Exchange {
     /// Replies with compressed values have come, or begun to come; true when the upstream connection must be closed.

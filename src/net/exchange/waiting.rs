@@ -1,4 +1,4 @@
-//! What a client's task waits for beside what the client sends, and until when.
+//! What a client's task waits for besides the client's input, and until when.
 
 use std::time::Instant;
 

@@ -1,4 +1,4 @@
-//! Over which connection a client's commands go.
+//! The connection that a client's commands use.
 
 use std::cell::{Cell, Ref, RefCell};
 use std::rc::Rc;

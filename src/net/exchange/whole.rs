@@ -1,4 +1,4 @@
-//! Sends a batch on as it came, of which nothing is to be known but which of its commands are reads.
+//! Sends a batch unchanged, when nothing has to be known of it except which commands are reads.
 
 use std::ops::Range;
 use std::rc::Rc;

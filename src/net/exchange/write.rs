@@ -1,4 +1,4 @@
-//! What is written to a client, within the limit on what may wait for it.
+//! Writes replies to a client, within the limit on buffered output.
 
 use std::io;
 use std::task::{Context as TaskContext, Poll, ready};

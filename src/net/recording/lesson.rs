@@ -1,4 +1,4 @@
-//! Gives what was recorded to a learner.
+//! Feeds a recording to a learner.
 
 use super::format::{Entry, Event};
 use respguard_engine::learn::Learner;

@@ -1,4 +1,4 @@
-//! A recording of what clients send: the way from the workers to whoever writes it down, bounded and never waited for.
+//! Recordings of what clients send: a bounded queue from the workers to the writer, which no worker waits for.
 
 pub mod format;
 pub mod lesson;

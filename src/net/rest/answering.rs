@@ -1,4 +1,4 @@
-//! What a request that was let in is answered: its commands are read, run and their replies written.
+//! Answers an authorised request: its commands are parsed and run, and their replies written.
 
 use std::rc::Rc;
 

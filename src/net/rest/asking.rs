@@ -1,4 +1,4 @@
-//! One request under way: says its commands in a conversation and takes the answers, as the bound on either allows.
+//! One request under way: sends its commands in a conversation and receives the replies, within the bounds on both.
 
 use std::rc::Rc;
 use std::task::{Context, Poll};

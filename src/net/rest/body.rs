@@ -1,4 +1,4 @@
-//! Bodies: what a request brings, within limits, and what it is answered.
+//! Request and response bodies, within limits.
 
 use std::cell::Cell;
 use std::io;

@@ -1,4 +1,4 @@
-//! One request's commands: as RESP for the conversation, with what becomes of each.
+//! One request's commands, encoded as RESP for the conversation, with how each is answered.
 
 use respguard_engine::command::{Spec, Table};
 use respguard_resp::encode;

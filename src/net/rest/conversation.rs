@@ -1,4 +1,4 @@
-//! A client of the engine that has no socket: what one HTTP request says and is answered.
+//! A client of the engine without a socket, for one HTTP request at a time.
 //!
 //! Everything between a REST request and the server is what a RESP client meets: sessions, lanes, groups, rules, deadlines,
 //! budgets. A conversation that is over and has left nothing behind serves the next request of the same token.

@@ -1,4 +1,4 @@
-//! Server-sent events: what a conversation that is subscribed, or monitors, hears
+//! Server-sent events: what a conversation that is subscribed, or monitors, receives
 //! (<https://html.spec.whatwg.org/multipage/server-sent-events.html>).
 
 use std::pin::Pin;

@@ -1,4 +1,4 @@
-//! Reads the commands that a request's body says in JSON (<https://www.rfc-editor.org/rfc/rfc8259>).
+//! Parses the commands in a request's JSON body (<https://www.rfc-editor.org/rfc/rfc8259>).
 
 use respguard_resp::request::{Args, Span};
 

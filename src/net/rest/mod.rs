@@ -1,4 +1,4 @@
-//! The REST front: Upstash's protocol over HTTP, before the same engine as RESP clients.
+//! The REST front: Upstash's protocol over HTTP, on the same engine as RESP clients.
 //!
 //! One HTTP request is one conversation. `connection` serves HTTP, `respond` says what a request is answered. Pure are
 //! `json`, `path`, `call`, `commands`, `scripts` (a request becomes RESP), and `reply`, `text`, `replies`, `status`

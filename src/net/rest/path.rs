@@ -1,4 +1,4 @@
-//! Reads the command that a request's path and query say: `/set/foo?EX=100`.
+//! Parses the command in a request's path and query: `/set/foo?EX=100`.
 
 use super::json::Arguments;
 

@@ -1,4 +1,4 @@
-//! Gives what the HTTP library refuses by itself a body: every error of the front is JSON.
+//! Adds a JSON body to errors of the HTTP library: every error of the front is JSON.
 //!
 //! A head that is too long or cannot be read never becomes a request: the library answers it with a bare status.
 

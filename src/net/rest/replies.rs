@@ -1,4 +1,4 @@
-//! Makes one request's answer out of the conversation's replies, while they come in.
+//! Builds one request's response from the conversation's replies, while they arrive.
 
 use respguard_resp::scan::{ReplyScanner, ScanLimits};
 use respguard_resp::{encode, value};

@@ -1,4 +1,4 @@
-//! Turns RESP2 replies into JSON while they come in.
+//! Converts RESP2 replies to JSON while they arrive.
 //!
 //! A reply becomes `{"result": ..}` or `{"error": ".."}`. In base64 every string is encoded, at whatever depth, but a status
 //! `OK` at the top; errors never are at the top. An error within an array is a string as others are: there it has no shape of

@@ -1,4 +1,4 @@
-//! What a request's head asks for: the endpoint, the methods that it takes, and how its answer is written.
+//! The head of a request: endpoint, allowed methods, and response format.
 
 use axum::http::{HeaderMap, Method};
 

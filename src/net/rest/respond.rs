@@ -1,4 +1,4 @@
-//! Answers one HTTP request: who sends it, what it is answered, what is counted and logged of it.
+//! Answers one HTTP request: authorisation, response, metrics and access log.
 
 use std::rc::Rc;
 use std::time::Instant;

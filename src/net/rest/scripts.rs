@@ -1,4 +1,4 @@
-//! Lets scripts run that carry a flag which only Upstash knows, and finds them again by the digest that their clients know.
+//! Runs scripts with a flag that only Upstash knows, and maps the digests that their clients use.
 //!
 //! `@upstash/ratelimit` begins its scripts with `#!lua flags=allow-key-locking`, which every server refuses. The flag is taken
 //! out; the digest of what the client sent is mapped to that of what the server has. A digest that is not known here passes as

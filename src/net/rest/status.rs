@@ -1,4 +1,4 @@
-//! Which HTTP status an error is answered with, and whether it is worth trying again.
+//! The HTTP status of an error, and whether to retry.
 
 use hyper::StatusCode;
 

@@ -1,4 +1,4 @@
-//! Who may send requests: the bearers of tokens or, without any, this machine.
+//! Who may send requests: bearers of tokens or, without any, this machine.
 
 use std::fmt;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! Finds the primary of a service by its sentinels, and follows it through failovers.
+//! Finds the primary of a service through its sentinels, and follows it through failovers.
 //!
 //! `session` talks to one sentinel, `watch` listens to all of them and decides by their words which server is the primary,
 //! once that server agrees. `standing` is what the process shows of it.

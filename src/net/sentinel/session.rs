@@ -1,4 +1,4 @@
-//! Two connections to one sentinel: one that asks, and one that listens.
+//! Two connections to one sentinel: one for questions, one for subscriptions.
 
 use std::io;
 use std::pin::Pin;

@@ -1,4 +1,4 @@
-//! What each sentinel has said last, as the process shows it.
+//! What each sentinel has reported last, for display.
 
 use std::sync::{Arc, Mutex, PoisonError};
 

@@ -1,4 +1,4 @@
-//! The proxy's side of a handshake with a client.
+//! The TLS handshake with a client.
 
 use std::fmt;
 use std::io;

@@ -1,4 +1,4 @@
-//! The proxy's side of a handshake with the server.
+//! The TLS handshake with the server.
 
 use std::fmt;
 use std::io;

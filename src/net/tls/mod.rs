@@ -1,4 +1,4 @@
-//! TLS on either side: certificates and keys from files, read again while connections go on.
+//! TLS on either side: certificates and keys from files, reloaded while connections continue.
 //!
 //! A connection keeps what it was begun with; whoever connects after a reload is met with the new files.
 

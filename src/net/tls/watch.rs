@@ -1,4 +1,4 @@
-//! Notices that certificates were replaced, and puts the new ones in force.
+//! Notices that certificates were replaced, and applies the new ones.
 
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;

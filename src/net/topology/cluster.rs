@@ -1,4 +1,4 @@
-//! Which node of a cluster serves which slots, as all of the process see it.
+//! Which node of a cluster serves which slots, for the whole process.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -1,4 +1,4 @@
-//! Makes a new upstream connection fit for a lane: connects and shakes hands.
+//! Prepares a new upstream connection for a lane: connects and does the handshake.
 
 use std::fmt;
 use std::io;

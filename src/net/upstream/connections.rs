@@ -1,4 +1,4 @@
-//! The connections to the server that the process has, over all workers: how many there may be, and whose they are.
+//! The process's connections to the server, over all workers: how many there may be, and whose they are.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};

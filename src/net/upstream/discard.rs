@@ -1,4 +1,4 @@
-//! Requests of our own whose answers nobody needs to hear.
+//! The proxy's own requests whose replies are discarded.
 
 use respguard_engine::link::owed::{Owed, ReplyTo};
 use respguard_engine::pipeline::finding::Fault;

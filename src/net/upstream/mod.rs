@@ -1,4 +1,4 @@
-//! Connections to the server: shared ones for the many, leased ones for those that need their own.
+//! Connections to the server: shared ones for most clients, leased ones for clients that need their own.
 //!
 //! A [`connection::Link`] carries requests one way and hands each reply, in the order of the
 //! requests, to whoever is owed it. It knows its recipients only as [`Recipient`].

@@ -1,4 +1,4 @@
-//! Asks a server that has failed too often whether it serves again.
+//! Asks a server that has failed too often whether it is back.
 
 use std::rc::Rc;
 

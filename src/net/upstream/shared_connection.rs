@@ -1,4 +1,4 @@
-//! The connection that a lane's clients share, and its replacement while a large or unread reply keeps it busy.
+//! The connection that a lane's clients share, and its replacement while a large or unread reply blocks it.
 //!
 //! What is owed on the old one is still answered there, and who is owed something stays: only clients to whom nothing is
 //! owed go on over the new one. The old one is closed when nothing is left to do on it, or takes its place back when the

@@ -1,4 +1,4 @@
-//! The connection that is kept open for commands that may be the cure of a server in trouble.
+//! The spare connection for commands that may help a server in trouble.
 //!
 //! A server that runs a long script, loads its data or has no room for more clients refuses what a new connection begins
 //! with, or the connection itself. This one is there before the trouble, stays in db 0, and whoever asks is logged in on it

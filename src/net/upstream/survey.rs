@@ -1,4 +1,4 @@
-//! Asks the server who it is and which commands it has: modules and newer versions know more than the built-in table.
+//! Asks the server for its identity and its commands: modules and newer versions know more than the built-in table.
 
 use std::pin::Pin;
 

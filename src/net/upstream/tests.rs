@@ -1,4 +1,4 @@
-//! What tests of connections have in common: a server that answers what a handshake asks, and settings that lead to it.
+//! Shared parts of the tests of connections: a server that answers the handshake, and settings that lead to it.
 
 use std::io::{Read, Write};
 use std::net::TcpListener;

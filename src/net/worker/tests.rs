@@ -1,4 +1,4 @@
-//! A client whose task panics is closed and counted, and nobody else notices.
+//! A client whose task panics is closed and counted, and no other client notices.
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;

@@ -1,5 +1,4 @@
-//! Writes the log on a thread of its own: whoever logs hands a line over and never waits, and a line without room is
-//! counted instead.
+//! Writes the log on a separate thread: logging never blocks, and a line that finds no room is counted instead.
 
 use std::io::{self, Write};
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! One count, or the movement of one gauge, until it is flushed.
+//! One count, or one gauge's change, until it is flushed.
 
 use std::cell::Cell;
 

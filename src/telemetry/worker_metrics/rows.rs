@@ -1,4 +1,4 @@
-//! Counts per rule, each by what came of it.
+//! Counts per rule, by outcome.
 
 use std::cell::{Cell, OnceCell};
 use std::sync::Arc;

@@ -17,46 +17,49 @@ STYLES = {
     "loose-many": "four calls at once, 20 callers",
     "auto": "four calls at once with auto-pipelining, 20 callers",
     "gather": "`asyncio.gather` of four calls, one caller",
-    "sequential": "each call after the reply to the former, one caller",
-    "sequential-many": "each call after the reply to the former, 20 callers on one connection",
+    "sequential": "each call after the reply to the previous one, one caller",
+    "sequential-many": "each call after the reply to the previous one, 20 callers on one connection",
 }
 
 HEAD = """# Clients
 
-For developers: what respguard makes of a group of four commands (`SETEX`, `SADD`, `EXPIRE`, `SMEMBERS`, keys of their own each time), sent by
-unmodified clients in the ways in which their users send it. `make clients` measures it and writes this file: every setting
-but the group itself has its default (`hold_ms = 2`, `hold_max_ms = 20`), Redis, respguard and the client share one machine
-over loopback, and rounds straight to Redis and through respguard alternate. Styles in which callers share a connection are measured with
-`between = "carry"`, the default, and with `"pass"` ([atomicity.md](atomicity.md#members-that-are-apart)).
+For developers: how well respguard recognises a group of four commands, by client library and style of sending.
 
-- **wrapped**: groups that ran as one transaction. **split**: groups that were seen to begin and went on unwrapped; each was
-  reported as the violation `split`. A group in neither column was not recognised as one: its members came only after replies
-  (`sequential` is reported once for a connection), or over several connections.
+The group is `SETEX`, `SADD`, `EXPIRE`, `SMEMBERS`, with new keys each time. Unmodified clients send it in the ways in which
+applications use them. `make clients` takes the measurements and writes this file. All settings but the group itself have their
+defaults (`hold_ms = 2`, `hold_max_ms = 20`). Redis, respguard and the client share one machine over loopback, and rounds straight to
+Redis alternate with rounds through respguard. Styles in which callers share a connection are measured with
+`between = "carry"`, the default, and with `"pass"` ([atomicity.md](atomicity.md#commands-between-the-members)).
+
+- **wrapped**: groups that ran as one transaction. **split**: groups whose beginning was recognised but that were sent unwrapped; each was
+  reported as the violation `split`. Groups in neither column were not recognised: their members came one after each reply
+  (`sequential` is reported once per connection), or over several connections.
 - **median**, **p99**: how long a group took through respguard, as a multiple of the same rounds straight to Redis.
-- A client that is marked *replayed* is not the library itself but its documented bytes, written in its pieces, handshake
-  included. Versions without a mark are the libraries.
+- For a client marked *replayed*, the library itself did not run: its documented bytes, handshake included, were written in the same
+  pieces. All others are the libraries themselves.
 """
 
 NOTES = """
-## What to know about some of them
+## Notes
 
-- A write of its own for each command arrives as fast as the client's process gets a core. Where a process waits for one longer
-  than `hold_ms`, the beginning goes on alone: the shares of loose calls, and of node-redis and fred, which cut large pipelines
-  in two, fall on a machine with too much to do. A larger `hold_ms` costs only those who send a beginning without its rest.
-- Libraries that share a connection among many callers (StackExchange.Redis, Lettuce, redis-rs, node-redis) put commands of others between a
-  group's members. With `between = "carry"`, the default, those ride in its transaction and wait with it; where callers do not rely on each
-  other's order `"pass"` spares them that ([atomicity.md](atomicity.md#members-that-are-apart)).
-- predis, Redis.pm and fred leave Nagle's algorithm on: the rest of their pipeline leaves only when its first part is
-  acknowledged. respguard acknowledges at once what it holds (on Linux).
-- redis-rs' calls at once of many tasks may overtake each other in the client's own queue; groups whose members change places
-  are not the group that was declared, unless it has `order = "any"`.
-- redis-py's `asyncio.gather` sends each call over a connection of its own. No proxy can bring them together, and each
-  beginning waits for `hold_ms`; `pipeline(transaction=False)` is the cure.
+- When a client writes each command separately, the gap between two writes depends on how soon its process gets a core. If it waits
+  longer than `hold_ms`, the beginning of the group is sent alone. On an overloaded machine, the shares therefore fall for calls at once,
+  and for node-redis and fred, which cut large pipelines in two. A larger `hold_ms` only costs clients that send a beginning without its
+  rest.
+- Libraries that share a connection among many callers (StackExchange.Redis, Lettuce, redis-rs, node-redis) interleave other commands with
+  a group's members. With `between = "carry"`, the default, these commands join the group's transaction and wait with it. If the callers
+  do not rely on each other's order, `"pass"` avoids that wait ([atomicity.md](atomicity.md#commands-between-the-members)).
+- predis, Redis.pm and fred leave Nagle's algorithm on: the rest of their pipeline is sent only when its first part has been
+  acknowledged. respguard acknowledges held data at once (on Linux).
+- With redis-rs, calls of many tasks may overtake each other in the client's own queue. A group whose members arrive in another order
+  is not the declared group, unless it has `order = "any"`.
+- redis-py's `asyncio.gather` sends each call over a separate connection. No proxy can join them, and each
+  beginning waits for `hold_ms`; use `pipeline(transaction=False)` instead.
 """
 
 SCALE = """
-Latencies are ratios because they hold from machine to machine better than times do; what was measured, in microseconds, is in
-`clients.csv` beside this file, with the number of groups of each line.
+Latencies are given as ratios because these vary less between machines than times do. `clients.csv`, beside this file, has the measured
+times in microseconds and the number of groups of each row.
 """
 
 
@@ -115,7 +118,7 @@ def load_of(rows):
 
 def summary(rows):
     """The least share of each style over all clients and sizes."""
-    lines = ["| style | callers | `between` | groups | wrapped | least of any line |", "|---|---|---|---|---|---|"]
+    lines = ["| style | callers | `between` | groups | wrapped | lowest of any row |", "|---|---|---|---|---|---|"]
     for style, meaning in STYLES.items():
         for between, own in by_between(rows, style).items():
             sent, wrapped = sum(row.groups for row in own), sum(row.wrapped for row in own)

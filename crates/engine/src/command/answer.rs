@@ -1,5 +1,5 @@
-//! Reads one answer of a server, RESP2 or RESP3, as a tree. RESP3 answers COMMAND with sets of maps, which the decoder
-//! of redis-protocol refuses as unhashable.
+//! Parses one server reply, RESP2 or RESP3, as a tree. RESP3 answers COMMAND with sets of maps, which the decoder of
+//! redis-protocol refuses as unhashable.
 
 /// How deep an answer may nest; COMMAND's is seven deep.
 const DEPTH_MAX: usize = 16;

@@ -1,4 +1,4 @@
-//! What Redis answers to a command about keys that are not there, or to a write that it has done.
+//! The replies of Redis to commands on missing keys, and to writes that succeeded.
 
 use super::canonical::SetOptions;
 use super::spec::Spec;

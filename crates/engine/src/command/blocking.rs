@@ -1,4 +1,4 @@
-//! How long a request makes its connection wait.
+//! How long a request may block its connection.
 
 use std::time::Duration;
 

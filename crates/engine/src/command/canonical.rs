@@ -1,4 +1,4 @@
-//! The one spelling under which all ways to write a command are compared.
+//! The canonical form in which all spellings of a command are compared.
 
 use super::effect::Unit;
 use super::options::{self, Options};

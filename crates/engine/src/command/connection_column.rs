@@ -1,4 +1,4 @@
-//! The hand-kept column of what commands do to their connection; a command without a row does nothing to it.
+//! Hand-written column: what commands do to their connection. A command without a row does nothing to it.
 
 use super::blocking::Timeout;
 use super::connection::ClientCommand::{

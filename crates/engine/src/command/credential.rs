@@ -1,4 +1,4 @@
-//! Which words of a request are credentials.
+//! Which arguments of a request are credentials.
 
 use respguard_resp::request::Args;
 

@@ -1,4 +1,4 @@
-//! The flags that COMMAND gives a command.
+//! The flags that COMMAND reports for a command.
 
 use std::fmt;
 

@@ -1,4 +1,4 @@
-//! Integers written as Redis takes them.
+//! Parses integers as Redis does.
 
 /// The value of a decimal integer as Redis reads one: no sign but `-`, no leading zero, no blanks.
 pub fn integer(text: &[u8]) -> Option<i64> {

@@ -1,4 +1,4 @@
-//! What a client gives to AUTH, kept out of everything that is printed.
+//! The arguments of AUTH, kept out of all output.
 
 use std::fmt;
 

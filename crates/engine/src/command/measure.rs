@@ -1,4 +1,4 @@
-//! Compares amounts and times to live by what they mean, whatever their units.
+//! Compares amounts and TTLs by value, whatever their units.
 
 use super::integer::integer;
 

@@ -1,4 +1,4 @@
-//! Takes in what one upstream's COMMAND answers.
+//! Merges an upstream's COMMAND reply into the table.
 
 use super::answer::Answer;
 use super::blocking::Timeout;

@@ -1,4 +1,4 @@
-//! Finds a command by its name, in any case, without allocating.
+//! Finds a command by its case-insensitive name, without allocating.
 
 use super::CommandId;
 

@@ -1,5 +1,5 @@
-//! Commands that no server of `generated` lists: from the documentation of newer Redis and Valkey, and so not witnessed.
-//! `tests/command_table` fails on a server that lists one: it belongs into `generated` then.
+//! Commands that no server of `generated` lists: taken from the documentation of newer Redis and Valkey, and not verified on a
+//! server. `tests/command_table` fails if a server lists one: it then belongs in `generated`.
 
 use super::flags::Flags as F;
 use super::generated::Row;

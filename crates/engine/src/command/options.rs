@@ -1,4 +1,4 @@
-//! Reads the options of a command that may stand in any order and case.
+//! Parses options that may come in any order and case.
 
 use super::canonical::ParsedArgs;
 

@@ -1,4 +1,4 @@
-//! Takes the credentials out of what one client sends, however its bytes are cut.
+//! Removes the credentials from a client's byte stream, however it is split.
 
 use super::credential::{is_credential, may_carry_credentials};
 use respguard_resp::encode;

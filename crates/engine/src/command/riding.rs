@@ -1,4 +1,4 @@
-//! Which requests may ride in the transaction of a group, and what that means to clients that block.
+//! Which requests may be carried in a group's transaction, and what that means for blocked clients.
 
 use super::connection::ConnectionEffect;
 use super::flags::Flags;

@@ -1,4 +1,4 @@
-//! The hand-kept column of what is long by nature: what takes as long as the data it is about, or as the client's own program.
+//! Hand-written column: commands that are long by nature, because their time depends on the data or on the client's own program.
 
 /// Commands that a healthy server may need many seconds for.
 #[rustfmt::skip]

@@ -1,4 +1,4 @@
-//! All commands under one id each, found by name without allocating.
+//! All commands by id, found by name without allocating.
 
 use super::blocking::Timeout;
 use super::connection::{ConnectionEffect, PinReason};

@@ -1,5 +1,4 @@
-//! How the nodes of a cluster share a command, as its server tells
-//! (<https://redis.io/docs/latest/develop/reference/command-tips/>).
+//! The command tips: how the nodes of a cluster share a command (<https://redis.io/docs/latest/develop/reference/command-tips/>).
 
 /// Of a command that the table does not know; nothing where the server says nothing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -1,4 +1,4 @@
-//! Where the values of strings and hashes stand in requests and replies, and which commands look into them.
+//! Where requests and replies contain values of strings and hashes, and which commands look into values.
 
 use respguard_resp::request::Args;
 

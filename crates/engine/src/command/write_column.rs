@@ -1,4 +1,4 @@
-//! The hand-kept columns of what commands write: time to live, keys made, what a second run does.
+//! Hand-written columns about writes: TTLs, created keys, and whether a command can be repeated.
 
 use super::effect::TtlColumn::{
     self, Copy, DeleteIf, ElementMoves, Expire, ExpireAt, GetEx, GroupCreate, IncrEx, Keyless, MSetEx, Migrate, Rename, Restore,

@@ -1,4 +1,4 @@
-//! One client's bytes on their way to bursts of commands: what it sends without a pause.
+//! One client's bytes, cut into bursts: commands that it sends without a pause.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Proposes rules for families whose values would become smaller: of each some values are compressed to see.
+//! Proposes compress rules for key families whose values would shrink, by compressing a sample.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,4 +1,4 @@
-//! Tells which words of a key are the same for many keys, and which name one of them.
+//! Decides which words of a key are common to many keys and which identify one of them.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};

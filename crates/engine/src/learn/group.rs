@@ -1,4 +1,4 @@
-//! Makes groups of the units that recur: which are one, which members may be missing, what their members share.
+//! Makes groups from recurring units: which are the same, which members are optional, what their members share.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 

@@ -1,4 +1,4 @@
-//! Proposes rules from what clients were seen to send, as configuration text.
+//! Proposes rules from observed traffic, as configuration text.
 //!
 //! | file | holds |
 //! |---|---|

@@ -1,4 +1,4 @@
-//! Reads what the members of a group write: keys, and the members, fields, items and values in them that name other things.
+//! Parses what the members of a group write: keys, and the members, fields, items and values that refer to others.
 
 use std::collections::BTreeSet;
 

@@ -1,4 +1,4 @@
-//! Says which relations follow from groups: what the members of one group write with a capture in common is there together.
+//! Derives relations from groups: what the members of a group write with a common capture must exist together.
 
 use std::collections::BTreeSet;
 

@@ -1,4 +1,4 @@
-//! What has been seen, within bounds: bursts of commands, keys with what became of them, and the largest of all.
+//! Bounded record of the observed traffic: bursts of commands, keys with what happened to them, and maxima.
 
 use std::collections::{BTreeMap, HashMap};
 use std::hash::{DefaultHasher, Hash, Hasher};

@@ -1,4 +1,4 @@
-//! Cuts a key into the words that people put it together from.
+//! Splits a key into the words that it is composed of.
 
 /// Marks that part words, whatever else is in the key.
 const MARKS: &[u8] = b":/|{}#";

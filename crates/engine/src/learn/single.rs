@@ -1,4 +1,4 @@
-//! Makes rules about single keys and commands: which families expire, and what never passes.
+//! Makes rules about single keys and commands: which families expire, and which commands never occur.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,4 +1,4 @@
-//! A command without what differs from one time to the next: its name, its options, its keys' families.
+//! A command without its varying parts: its name, its options, the families of its keys.
 
 use std::collections::HashMap;
 

@@ -1,4 +1,4 @@
-//! What is proposed for traffic of known shape.
+//! Checks the proposals for traffic of known shape.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Writes proposals as configuration text, with what speaks for them as comments.
+//! Writes proposals as configuration text, with the supporting counts as comments.
 
 use std::fmt::Write;
 

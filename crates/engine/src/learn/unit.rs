@@ -1,4 +1,4 @@
-//! Tells what belongs together within a burst: commands that share what stands in their keys, or always come together.
+//! Finds what belongs together within a burst: commands whose keys share words, or that always occur together.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};

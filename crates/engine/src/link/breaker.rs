@@ -1,4 +1,4 @@
-//! Decides from what a server has done of late whether it is worth asking.
+//! The circuit breaker: decides from recent failures whether requests are sent to a server.
 
 use std::time::{Duration, Instant};
 

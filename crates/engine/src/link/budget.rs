@@ -1,4 +1,4 @@
-//! Bounds what is sent once more by a share of what was answered of late, so that retries never become a load of their own.
+//! The retry budget: limits retries to a share of recent answers, so that they never overload the server.
 
 use std::time::{Duration, Instant};
 

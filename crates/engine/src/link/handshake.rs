@@ -1,4 +1,4 @@
-//! The first words on a new upstream connection: who we are, which protocol, which db, and what the server can do.
+//! The handshake of a new upstream connection: login, protocol, db, and what the server supports.
 
 use super::breaker::is_state_error;
 use crate::command::Login;

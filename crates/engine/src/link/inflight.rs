@@ -1,4 +1,4 @@
-//! The FIFO of one upstream connection: who is owed the next reply, and who has waited too long for it.
+//! The FIFO of one upstream connection: who gets the next reply, and which request has exceeded its deadline.
 
 pub mod replay;
 

@@ -1,4 +1,4 @@
-//! One upstream connection without its socket: what is owed on it, how it begins, when it is tried again, when it is worth it.
+//! One upstream connection without its socket: outstanding replies, handshake, reconnecting, and the breaker.
 
 pub mod backoff;
 pub mod breaker;

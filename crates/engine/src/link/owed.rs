@@ -1,4 +1,4 @@
-//! Whom the frames of a server belong to: a client's requests, each by its place among them, or questions of our own.
+//! Who a server's frames belong to: a client's request, by its `Seq`, or a question of the proxy's own.
 
 /// A request's place among all requests of one client, in the order in which they were read. Replies leave in this order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]

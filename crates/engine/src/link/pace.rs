@@ -1,4 +1,4 @@
-//! Keeps the proxy's own questions from becoming a load: so many a second, and a pause while the server gets slower.
+//! Limits the rate of the proxy's own questions, and pauses them while the server gets slower.
 
 use std::time::{Duration, Instant};
 

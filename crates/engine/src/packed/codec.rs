@@ -1,4 +1,4 @@
-//! The algorithms themselves.
+//! The compression algorithms.
 
 /// By zstd with a level, else by LZ4; `None` where that fails.
 pub(super) fn compress(value: &[u8], level: Option<i32>) -> Option<Vec<u8>> {

@@ -1,4 +1,4 @@
-//! Values behind a header of ours: compressed, or as they are where they begin as a header does.
+//! Values stored behind respguard's header: compressed, or unchanged if they happen to begin like a header.
 //!
 //! ```text
 //! 8 bytes   ff "RGCOMP" fe

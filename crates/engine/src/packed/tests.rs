@@ -1,4 +1,4 @@
-//! Checks that every value comes back, and that what is damaged never comes back as another.
+//! Checks that every value survives the round trip, and that a damaged one is never read as another.
 
 use super::*;
 use proptest::prelude::*;

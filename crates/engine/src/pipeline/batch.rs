@@ -1,4 +1,4 @@
-//! The commands that have been read from one client and not yet been sent on.
+//! The commands that have been read from one client but not sent yet.
 
 use std::ops::Range;
 use std::time::Instant;

@@ -1,4 +1,5 @@
-//! Takes what stands between the members of groups into their transaction, in its place: nothing changes places.
+//! Puts commands that stand between the members of groups into their transaction, in their place, so that the order never
+//! changes.
 //!
 //! ```text
 //!   A1  x  B1  A2  y  B2  z         A and B are groups; they share the transaction A1 x B1 A2 y B2, and z follows

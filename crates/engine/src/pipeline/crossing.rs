@@ -1,4 +1,4 @@
-//! Groups before a cluster: only keys of one slot can be written together.
+//! Groups on a cluster: only keys of one slot can be written together.
 
 use super::plan::Planner;
 use crate::policy::rule::OnCrossSlot;

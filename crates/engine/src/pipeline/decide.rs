@@ -1,4 +1,4 @@
-//! What becomes of one command, by what it is, what the client has said before, and which rules there are.
+//! Decides what happens to one command, from the command, the client's session, and the rules.
 
 use super::plan::{Answer, Barrier, Planner};
 use super::slot::Role;

@@ -1,4 +1,4 @@
-//! What a group's rule expects of its members' replies: that each is as declared, that all agree.
+//! Checks the replies of a group's members against its rule: each as declared, and all equal where they must be.
 
 use std::sync::Arc;
 

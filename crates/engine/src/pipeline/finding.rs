@@ -1,4 +1,4 @@
-//! What replies, or their lack, bring to light: outcomes of groups, failures in part, TTLs.
+//! Findings from replies or missing replies: outcomes of groups, partial failures, TTLs.
 
 use std::sync::Arc;
 

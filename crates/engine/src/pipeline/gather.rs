@@ -1,4 +1,4 @@
-//! Gathers the members of a group that are not side by side.
+//! Gathers the members of a group that are not adjacent.
 //!
 //! Callers that share one connection get between each other's commands. A group whose members are apart goes out where
 //! its last member stands: the members before it go past what stands between them. That is allowed only where nobody

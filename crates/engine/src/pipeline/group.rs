@@ -1,4 +1,4 @@
-//! A group on the wire as `MULTI` members `EXEC`, perhaps behind a preflight: from its answers to one reply for each member.
+//! A group on the wire as `MULTI`, members, `EXEC`, perhaps with a preflight: turns its replies into one reply per member.
 
 use std::ops::Range;
 use std::sync::Arc;

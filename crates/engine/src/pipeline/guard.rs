@@ -1,4 +1,4 @@
-//! The preflight of one group on the wire: its answers, and whether the group may be sent once more.
+//! The preflight of one group on the wire: its replies, and whether the group may be sent again.
 
 use crate::preflight::once::REPLIES_BYTES_MAX;
 use crate::preflight::request::Answer;

@@ -1,4 +1,5 @@
-//! Holds incomplete groups until their rest comes, and says what follows on a plan: a client's task does it, `explain` tells it.
+//! Holds incomplete groups until their remaining members arrive, and interprets what a plan asks for: a client's task does it,
+//! `explain` describes it.
 
 use std::time::{Duration, Instant};
 

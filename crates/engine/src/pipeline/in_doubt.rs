@@ -1,4 +1,4 @@
-//! Settles what became of a group that carries a marker, when the connection is lost on which it was sent.
+//! Determines by its marker the outcome of a group whose connection was lost.
 //!
 //! ```text
 //!   Sent --- the connection is lost ---> Lost --- CLIENT KILL, EXISTS marker are sent ---> Asked

@@ -1,4 +1,4 @@
-//! Decides what becomes of a request that is too large to be held whole, of which only the beginning is there.
+//! Decides what happens to a request that is too large to be buffered whole, from its beginning.
 
 use super::plan::Answer;
 use super::slot::Role;

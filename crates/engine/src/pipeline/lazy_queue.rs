@@ -1,4 +1,4 @@
-//! A queue that most clients never put anything into: until then it takes the room of a pointer.
+//! A queue that most clients never use: while it is empty it takes the space of a pointer.
 
 use std::collections::VecDeque;
 use std::ops::{Deref, DerefMut};

@@ -1,4 +1,4 @@
-//! From what a client wrote to what goes on the wire, and from what came back to what the client reads.
+//! From a client's requests to what is sent to the server, and from the server's replies to what the client reads.
 //!
 //! `batch` holds the commands read so far, `plan` decides what becomes of them, `slot` keeps one
 //! place per request in the order of the requests, `resolve` fills the places with replies.

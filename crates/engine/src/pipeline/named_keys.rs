@@ -1,4 +1,4 @@
-//! The keys that violations name, where the configuration asks for them: `[violations] keys`.
+//! The keys that violations name, if the configuration asks for them: `[violations] keys`.
 
 use sha2::{Digest, Sha256};
 

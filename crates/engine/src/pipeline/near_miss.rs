@@ -1,4 +1,4 @@
-//! Looks among the commands of one batch that are in no group for those that nearly are one.
+//! Finds commands of one batch that nearly form a group.
 
 use super::plan::{Note, Planner, Step};
 use super::slot::Role;

@@ -1,4 +1,4 @@
-//! Replies whose values are so long that they are read elsewhere, while the reply keeps its place.
+//! Replies with compressed values that are decompressed off the worker's thread, while the reply keeps its place.
 //!
 //! What comes of a reply that may hold compressed values is gathered here until it is whole. If its values are short it then
 //! goes to its place at once. Else it waits: whoever drives the sequencer takes it ([`Sequencer::next_packed`]), reads it on

@@ -1,4 +1,4 @@
-//! Compresses what commands write to keys whose values a rule wants smaller.
+//! Compresses what commands write to keys with a compress rule.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! Decides what becomes of the commands that one client has sent: the only place where that is decided.
+//! Plans what happens to the commands that one client has sent: the only place where that is decided.
 
 use std::ops::Range;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! Reads that are sent behind a transaction before it is answered, although it may go out again.
+//! Reads that are sent after a transaction before it is answered, although it may be sent again.
 //!
 //! ```text
 //!   client sends    A1 x A2   GET k   SET k

@@ -1,4 +1,4 @@
-//! A guarded group that is not sent at all: what its members answer instead.
+//! A guarded group that is not sent: what its members answer instead.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! Decides which commands rules do not let pass, and what is answered in their place.
+//! Decides which commands the rules refuse, and what they are answered.
 
 use std::collections::HashSet;
 use std::sync::Arc;

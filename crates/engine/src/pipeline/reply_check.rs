@@ -1,4 +1,4 @@
-//! Judges the reply to one command by what rules say about it, while it passes.
+//! Checks the reply to one command against the rules, while it passes.
 
 use std::borrow::Cow;
 use std::sync::Arc;

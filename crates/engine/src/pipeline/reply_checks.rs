@@ -1,4 +1,4 @@
-//! Judges the replies to the commands of one transaction, which come as elements of EXEC's array.
+//! Checks the replies to the commands of one transaction, which arrive as elements of EXEC's array.
 
 use std::borrow::Cow;
 use std::sync::Arc;

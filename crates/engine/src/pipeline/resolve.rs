@@ -1,4 +1,4 @@
-//! Fills a client's places with what came back, and says what that tells about its groups and pipelines.
+//! Fills a client's places with the replies, and reports what they say about its groups and pipelines.
 //!
 //! `confirmation`, `hello`, `probe` and `transaction` read the replies that are more than bytes for the client; `fault`
 //! answers in the place of those that will not come.

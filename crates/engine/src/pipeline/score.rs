@@ -1,4 +1,4 @@
-//! Counts which commands of one pipeline failed, until the last of them is answered.
+//! Counts which commands of one pipeline failed, until the last one is answered.
 
 use std::sync::Arc;
 

@@ -1,5 +1,5 @@
-//! The replies of one client, each in the place of its request: they leave in the order of the requests, whatever order
-//! they come in.
+//! The replies of one client, each in the place of its request: they are released in the order of the requests, whatever order
+//! they arrive in.
 //!
 //! Every request has a [`Seq`]. A connection hands over each frame with the address of the request that it answers, so
 //! that any number of connections may owe one client. A reply that comes before its turn waits in its place.

@@ -1,4 +1,4 @@
-//! A request's place in the order of its client's replies, with all that is needed to read what fills it.
+//! A request's place in the order of its client's replies, with everything needed to read its reply.
 
 use std::num::NonZeroU32;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! Which keys a run of commands may leave without the TTL that a rule wants, so that they must be asked about.
+//! Which keys a run of commands may leave without the TTL that a rule requires, so that it must be checked.
 
 use std::collections::HashMap;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! Fixes writes that would leave a key without the TTL that a rule wants: KEEPTTL, and an EXPIRE of our own.
+//! Fixes writes that would leave a key without a required TTL: by KEEPTTL, or by an added EXPIRE.
 
 use std::collections::HashMap;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! Writes commands anew where a TTL rule gives their keys another lifetime than they say: KEEPTTL, a default, a maximum.
+//! Rewrites commands whose keys get another TTL by a rule: KEEPTTL, a default, a maximum.
 
 use std::sync::Arc;
 

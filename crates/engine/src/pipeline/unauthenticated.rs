@@ -1,4 +1,4 @@
-//! What becomes of the commands of a client that has yet to log in to the proxy.
+//! What happens to commands of a client that has not logged in to the proxy yet.
 
 use super::decide::{Decision, is_cross_protocol};
 use super::plan::{Answer, Barrier, Planner};

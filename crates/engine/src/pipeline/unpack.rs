@@ -1,4 +1,4 @@
-//! Gives a client the values in one reply that are stored behind a header of ours.
+//! Decompresses the values in one reply that are stored behind respguard's header.
 
 mod reader;
 

@@ -1,4 +1,4 @@
-//! Bounds what waits in a client's places: replies that have come, or begun to come, before those in front of them.
+//! Bounds the replies that wait in a client's places for earlier ones.
 
 use super::sequencer::Sequencer;
 use super::slot::Role;

@@ -1,4 +1,4 @@
-//! Turns most requests away that no rule can be about, by the first bytes of one argument.
+//! Rejects most requests that no rule can match, by the first bytes of one argument.
 
 /// For many lists of literal prefixes one table of bits, so that a look-up takes the same way for all of them.
 #[derive(Clone, Debug)]

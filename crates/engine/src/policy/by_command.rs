@@ -1,4 +1,4 @@
-//! Says which rules of a list can be about a request, by its command and by what its first argument begins with.
+//! Finds which rules of a list can match a request, by its command and the prefix of its first argument.
 
 use std::collections::{BTreeSet, HashMap};
 

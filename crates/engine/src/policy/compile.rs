@@ -1,4 +1,4 @@
-//! Turns what a user wrote into a policy, or says everything that is wrong with it.
+//! Compiles the user's rules into a policy, or reports every mistake in them.
 
 mod compress;
 mod group;

@@ -1,4 +1,4 @@
-//! Finds the rule by which the values of a key are compressed.
+//! Finds the compress rule of a key.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! Finds the rule that says what a command is answered while there is no server.
+//! Finds the rule for what a command is answered while the server is unavailable.
 
 use std::borrow::Cow;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! Reads a duration as a user writes it: `500ms`, `30s`, `15m`, `1h`, `7d`.
+//! Parses durations: `500ms`, `30s`, `15m`, `1h`, `7d`.
 
 use std::time::Duration;
 

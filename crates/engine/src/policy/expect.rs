@@ -1,4 +1,4 @@
-//! Says what the replies to single commands must be.
+//! The rules for the replies to single commands.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! Says which commands must not pass, by what they are, how large, and on which keys.
+//! The rules for which commands are forbidden, by name, size and keys.
 
 use std::fmt;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! Finds the rules that a command by itself may come under, for those that are too large to be looked at.
+//! Finds the rules that may apply to a command by itself, for commands that are too large to be checked.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! Says what a policy is: which commands belong together and which keys must expire.
+//! The policy: which commands belong together, which keys must expire, and the other rules.
 //!
 //! [`compile::compile`] makes it from what a user wrote ([`rule::Written`]); past that step no rule is wrong.
 

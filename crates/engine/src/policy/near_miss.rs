@@ -1,4 +1,4 @@
-//! Finds commands that were probably meant to be a group and are none, because of one thing.
+//! Finds commands that were probably meant to be a group, but fail to be one for a single reason.
 
 use std::fmt;
 

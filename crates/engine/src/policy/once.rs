@@ -1,4 +1,4 @@
-//! Tells groups that are the same from others, for rules that apply each of them once.
+//! Decides whether two groups are the same, for rules that apply each group once.
 
 use std::time::Duration;
 

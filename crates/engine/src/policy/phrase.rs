@@ -1,4 +1,4 @@
-//! Text with captures in it, which becomes bytes once they are bound.
+//! Text with captures, which becomes bytes once they are bound.
 
 use super::pattern::{Bindings, Names, Part, PatternError, next_part};
 

@@ -1,4 +1,4 @@
-//! Finds the longest of many literal prefixes that some bytes start with, without trying one after the other.
+//! Finds the longest of many literal prefixes of a byte string, without trying each of them.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::Range;

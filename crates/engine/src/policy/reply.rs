@@ -1,4 +1,4 @@
-//! Reads what a rule expects of a reply, and compares replies with it.
+//! Parses what a rule expects of a reply, and compares replies with it.
 
 use std::fmt;
 

@@ -1,4 +1,4 @@
-//! Reads what a member of a group requires of its key before anything of the group runs.
+//! Parses what a member of a group requires of its key before the group runs.
 
 use std::borrow::Cow;
 use std::sync::Arc;

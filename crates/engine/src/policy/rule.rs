@@ -1,4 +1,4 @@
-//! What a user wrote: rules and their settings, not yet checked.
+//! Rules and their settings as the user wrote them, not yet checked.
 
 mod word;
 

@@ -1,4 +1,4 @@
-//! Groups of all consecutive commands on keys that match.
+//! Groups by `keys`: runs of consecutive commands whose keys match.
 
 use crate::command::{self, PlainKeys, Spec, Table};
 

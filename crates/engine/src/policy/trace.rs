@@ -1,4 +1,4 @@
-//! Says how the members of a group were followed into the commands that were read: for explanations.
+//! Records how the members of a group were matched, for explanations.
 
 use std::sync::Arc;
 

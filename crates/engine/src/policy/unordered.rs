@@ -1,4 +1,4 @@
-//! Follows the members of a group that may come in any order.
+//! Matches the members of a group that may come in any order.
 
 use crate::command::{Table, canonical};
 

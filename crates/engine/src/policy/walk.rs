@@ -1,4 +1,4 @@
-//! How a group is followed through the commands that were read, from one of them on.
+//! Matches a group against the commands that were read, starting at one of them.
 
 use super::pattern::Bindings;
 use super::unordered;

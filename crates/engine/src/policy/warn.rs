@@ -1,4 +1,4 @@
-//! Rules that mean something, but hardly what was meant.
+//! Warnings about rules that are valid but probably not what the user meant.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,4 @@
-//! One group being examined: what its members have made of their keys so far, and the checks that follow.
+//! The analysis of one group: what its members have done to their keys so far, and the checks that follow.
 
 use super::key_aliases::KeyAliases;
 use super::key_state::{KeyState, LastId, Others};

@@ -1,4 +1,4 @@
-//! Arguments that are collected before the command is written that they belong to.
+//! Arguments that are collected before their command is written.
 
 use respguard_resp::encode;
 

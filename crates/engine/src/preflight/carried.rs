@@ -1,4 +1,4 @@
-//! Examines a transaction in which other commands stand between the members of guarded groups.
+//! Analyses a transaction with commands between the members of guarded groups.
 //!
 //! What those do to keys is followed as far as it is known before they run. A member that depends on more than that is refused.
 

@@ -1,4 +1,4 @@
-//! Which place each of many names leads to, found without looking at all of them.
+//! Finds which of many names are the same key, without comparing all of them.
 
 use std::collections::HashMap;
 use std::hash::Hash;

@@ -1,4 +1,4 @@
-//! What one key holds in the course of a group, as far as other members need to know it.
+//! What one key contains in the course of a group, as far as other members depend on it.
 
 use smallvec::SmallVec;
 

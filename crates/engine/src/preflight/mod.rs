@@ -1,4 +1,4 @@
-//! Predicts whether a member of a group can fail while it runs, and which question about its keys decides that.
+//! Predicts whether a member of a group can fail while it runs, and which question about its keys decides it.
 //!
 //! Redis catches unknown commands, wrong numbers of arguments and missing permissions while a transaction is queued;
 //! what is left are errors that depend on arguments and on what the keys hold

@@ -1,4 +1,4 @@
-//! Names of keys of our own: in the slot of a group, and taken once.
+//! Names for respguard's own keys: in the slot of a group, and used once.
 
 use std::cell::Cell;
 

@@ -1,4 +1,4 @@
-//! The marker of a group that is applied once: where it lies, what it holds, and what it says of a group that comes again.
+//! The marker of a group with `once`: its key, its content, and what it says about a repeated group.
 //!
 //! It is a key of the group's own slot, set by the group's transaction and asked for by its preflight, which watches it. It lives
 //! as long as the same group counts as a duplicate. `1 LIFETIME ID` is what it holds: the version of this form, how many

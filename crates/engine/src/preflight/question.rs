@@ -1,4 +1,4 @@
-//! What can be asked about a key as it is before a group.
+//! The questions that can be asked about a key as it is before a group.
 
 use std::borrow::Cow;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! What goes on the wire before the members of a guarded group, and what its answers mean.
+//! The commands that are sent before the members of a guarded group, and what their replies mean.
 //!
 //! `WATCH guard key ..`, `EVAL preflight`, `MULTI`, `EVAL assert_guard`, the members, `EXEC`: one write. The preflight asks what
 //! [`Check`]s say; where an answer is wrong it writes the guard, so that the connection's own WATCH is dirty and EXEC

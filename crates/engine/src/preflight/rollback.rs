@@ -1,4 +1,4 @@
-//! What is kept of a group's keys before it runs, and what puts it back where a member has failed.
+//! Saves a group's keys before it runs, and restores them if a member fails.
 //!
 //! `SET guard`, `WATCH guard key ..`, `EVAL begin`, `MULTI`, `EVAL counted`, the members, `EVAL finish`, `EXEC`: one write. The first
 //! script keeps what the keys hold, under a key of ours in the group's slot; it runs under the WATCH, so that what it has kept is what

@@ -1,4 +1,4 @@
-//! Commands about sorted sets, places on the globe among them.
+//! Commands about sorted sets, including geospatial ones.
 
 use super::analysis::GroupAnalysis;
 use super::syntax::{self, Float, NOT_A_FLOAT, NOT_POSITIVE, SYNTAX};

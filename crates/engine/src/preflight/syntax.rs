@@ -1,4 +1,4 @@
-//! What can be said of arguments without asking the server: numbers, ranges, ids, words, times.
+//! Checks arguments without asking the server: numbers, ranges, ids, words, times.
 //!
 //! Where Redis reads more than stands here (hexadecimal floats, options of newer versions), the request is refused: a
 //! group that is refused without need is told so, a group that is torn is not.

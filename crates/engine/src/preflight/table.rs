@@ -1,4 +1,4 @@
-//! Which function predicts which command. What is not here is not predicted.
+//! Which function predicts which command. Commands that are not listed are not predicted.
 //!
 //! Missing on purpose: scripts, SORT, RESTORE, MIGRATE, MOVE, XSETID, OBJECT FREQ and IDLETIME, the searches on the
 //! globe, LCS (its memory), modules, the whole keyspace, and commands that came after Redis 7.0.

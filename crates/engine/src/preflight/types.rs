@@ -1,4 +1,4 @@
-//! What a key can be now, by what it was before the group.
+//! The possible types of a key, given its type before the group.
 
 /// A set of the types that a key can have, with its absence as one of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

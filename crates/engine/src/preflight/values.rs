@@ -1,4 +1,4 @@
-//! What is known of a number that counting commands change: a string, or a field of a hash.
+//! What is known of a number that INCR and similar commands change: a string, or a field of a hash.
 
 use super::syntax::{self, Float};
 use crate::command::integer::integer;

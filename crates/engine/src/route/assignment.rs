@@ -1,4 +1,4 @@
-//! Which node serves which slots, as one node of a cluster tells it.
+//! Which node serves which slots, as reported by one node of a cluster.
 
 use respguard_resp::scan::elements;
 use respguard_resp::value;

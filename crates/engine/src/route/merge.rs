@@ -1,4 +1,4 @@
-//! One reply from those of several nodes.
+//! Merges the replies of several nodes into one.
 
 use respguard_resp::scan::elements;
 use respguard_resp::{encode, value};

@@ -1,4 +1,4 @@
-//! Which slots one node serves at this moment, and which of them are on their way to another one.
+//! Which slots one node serves now, and which of them are migrating.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,4 @@
-//! Where on a cluster a request goes: by its keys, or by what its command is about.
+//! Where on a cluster a request goes: by its keys, or by the purpose of its command.
 //!
 //! The column follows the `request_policy` and `response_policy` that COMMAND tells
 //! (<https://redis.io/docs/latest/develop/reference/command-tips/>); what has none, and is about one node, is refused.

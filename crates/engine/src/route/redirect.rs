@@ -1,4 +1,4 @@
-//! What a node of a cluster answers that does not serve a request now. Nothing of the request was applied.
+//! The replies of a cluster node that does not serve a request now. Nothing of the request was applied.
 
 /// Such an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,4 +1,4 @@
-//! What sentinels say about a service, and which server that makes the primary.
+//! What sentinels report about a service, and which server is therefore the primary.
 //!
 //! Each of them may know of a failover later than others. The epoch of the failover tells whose word is newer
 //! (<https://redis.io/docs/latest/operate/oss_and_stack/management/sentinel/>).

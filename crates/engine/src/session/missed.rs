@@ -1,4 +1,4 @@
-//! What a client has asked of its connection and the proxy could not do: until it has it, nothing else of it runs.
+//! Session changes that a client asked for and the proxy could not make: until they succeed, nothing else of the client runs.
 //!
 //! Commands are written for the db, the user and the protocol that the one before them asked for. Where the server
 //! itself refuses a SELECT, what follows runs in the old db, as it would directly; where the proxy could not carry it out,

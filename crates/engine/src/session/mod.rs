@@ -1,4 +1,4 @@
-//! What one client told us on its connection, and what follows from it for the next command.
+//! The session of one client: what it told us on its connection, and what follows for the next command.
 
 pub mod affinity;
 pub mod lane;

@@ -1,4 +1,4 @@
-//! With which clients waiting for the rest of a group is worth it.
+//! Whether it is worth waiting for the rest of a group on this client's connection.
 
 /// So many times in a row the next member came only after a reply: the client is sequential.
 const STRIKES_MAX: u8 = 3;

@@ -1,4 +1,4 @@
-//! What CLIENT TRACKING has asked for, and the numbers of clients in what the server tells about it.
+//! The state of CLIENT TRACKING, and the client ids in the server's messages about it.
 
 use respguard_resp::scan::elements;
 use respguard_resp::{encode, value};

@@ -1,4 +1,4 @@
-//! The client's own MULTI and WATCH, as far as its requests tell.
+//! The client's own MULTI and WATCH, as far as its requests show.
 
 /// Where a client stands in its transaction (<https://redis.io/docs/latest/develop/using-commands/transactions/>).
 ///

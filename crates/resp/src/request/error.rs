@@ -1,4 +1,4 @@
-//! Why Redis closes the connection of a client, in the words of Redis.
+//! Why Redis closes a client's connection, in the words of Redis.
 
 use crate::encode;
 

@@ -1,4 +1,4 @@
-//! Bounds a request at once of which every byte is there and nothing is odd.
+//! Bounds a complete and ordinary request in one step.
 
 use super::{PAYLOAD_END_BYTES, RequestParser};
 use crate::args::Span;

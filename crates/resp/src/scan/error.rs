@@ -1,4 +1,4 @@
-//! Why the stream of an upstream is no longer worth reading.
+//! Why an upstream's byte stream cannot be read any further.
 
 /// Why a stream is no longer worth reading: after any of these nobody knows where a frame begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

@@ -1,4 +1,4 @@
-//! Takes replies that need no look inside together, as long as they are there as a whole.
+//! Takes complete replies that need no inspection together.
 
 use super::{ReplyScanner, State};
 use crate::frame::plain_length;

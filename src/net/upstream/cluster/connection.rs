@@ -1,4 +1,4 @@
-//! The end of a connection to the cluster that a link reads and writes.
+//! The link's end of a connection to the cluster.
 
 use std::fmt;
 use std::io;

@@ -1,4 +1,4 @@
-//! What one connection to the cluster remembers.
+//! The state of one connection to the cluster.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;

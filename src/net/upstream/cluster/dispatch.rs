@@ -1,4 +1,4 @@
-//! Sends requests to their nodes, as soon as nothing before them stands against it.
+//! Sends requests to their nodes as soon as no earlier request prevents it.
 
 use std::rc::Rc;
 use std::time::Instant;

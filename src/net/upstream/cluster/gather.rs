@@ -1,4 +1,4 @@
-//! Requests that several nodes answer: cut up or sent to all, and their replies made one.
+//! Requests that several nodes answer: split or sent to all, with their replies merged.
 
 use super::core::{Core, State};
 use super::entry::{Entry, Kind, Lease};

@@ -1,5 +1,5 @@
-//! What is asked about a group whose connection to its node was lost: both questions at once, at the node that serves its
-//! slot now, wherever that is by then.
+//! The questions about a group whose connection to its node was lost: both are asked at once, at the node that serves its slot by
+//! then.
 
 use super::core::{Core, State};
 use super::entry::{Atomic, Kind, Shows};

@@ -1,4 +1,4 @@
-//! Cuts what a client's link has written into requests, and says of each where it goes.
+//! Splits what a client's link has written into requests, and decides where each goes.
 
 use std::time::{Duration, Instant};
 

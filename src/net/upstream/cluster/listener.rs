@@ -1,4 +1,4 @@
-//! A connection to one node on which a client's subscriptions lie: its answers and its messages, each to be taken on.
+//! A connection to one node for a client's subscriptions: delivers its replies and messages.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;

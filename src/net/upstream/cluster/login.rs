@@ -1,5 +1,5 @@
-//! AUTH, HELLO and SELECT: the client goes on over connections of another kind. Those that are there are shared, and nothing
-//! that changes them is ever sent on one.
+//! AUTH, HELLO and SELECT: the client continues on connections of another lane. Existing ones are shared, and nothing that
+//! changes them is ever sent on one.
 
 use std::rc::Rc;
 

@@ -1,4 +1,4 @@
-//! Messages on their way to a client that is subscribed, and what it may do meanwhile.
+//! Messages on their way to a subscribed client, and which commands it may send meanwhile.
 
 use super::core::{Core, State};
 use super::entry::{Kind as EntryKind, Phase};

@@ -1,4 +1,4 @@
-//! A cluster as one server: each client has a connection of its own to it, which lies within the process.
+//! A cluster as one server: each client has its own connection to it, within the process.
 //!
 //! `connection` is its end that a link reads and writes like a socket, `at_once` the way past the turns of that link's task. `intake` cuts what is written into requests and says
 //! of each where it goes, `dispatch` sends it to that node over connections that all clients of the worker share (`nodes`),

@@ -1,4 +1,4 @@
-//! One node of a cluster as one worker knows it: its connections, whether it answers, and which scripts it was given.
+//! One node of a cluster, as one worker sees it: its connections, whether it answers, and which scripts it has.
 
 use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, HashSet};

@@ -1,4 +1,4 @@
-//! The nodes of a cluster as one worker knows them, and its connections to each; `upkeep` looks after them.
+//! The nodes of a cluster, as one worker sees them, and its connections to each; `upkeep` maintains them.
 
 mod upkeep;
 

@@ -1,4 +1,4 @@
-//! Answers in the cluster's name: to those who ask for its nodes the proxy is the only one.
+//! Answers in the cluster's place: clients that ask for its nodes see the proxy as the only one.
 
 use super::core::Core;
 use super::entry::{Entry, Kind};

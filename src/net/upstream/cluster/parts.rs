@@ -1,4 +1,4 @@
-//! The parts of a request that several nodes answer: sent, and their replies taken.
+//! The parts of a request that several nodes answer: sends them and receives their replies.
 
 use std::cell::Cell;
 use std::rc::{Rc, Weak};

@@ -1,4 +1,4 @@
-//! Takes what the nodes answer, and follows where they point.
+//! Receives the nodes' replies, and follows redirects.
 
 use std::time::{Duration, Instant};
 

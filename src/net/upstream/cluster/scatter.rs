@@ -1,4 +1,4 @@
-//! Sends the single requests that one client has written together: all that go to one node in one piece.
+//! Sends the single requests that one client has written together, all requests for a node in one piece.
 //!
 //! Those of one node keep their order. Between requests of different nodes there is none.
 

@@ -1,5 +1,5 @@
-//! Scripts and functions that were loaded through the proxy, so that a node that was not there then, or was started anew, can be
-//! given them: `EVALSHA` and `FCALL` answer on all nodes what they answered on the first.
+//! Scripts and functions that were loaded through the proxy, so that a node that was added or restarted can be given them:
+//! `EVALSHA` and `FCALL` answer the same on all nodes.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -1,4 +1,4 @@
-//! Where the single requests of one client go, and what they are answered there until it is their turn.
+//! Where the single requests of one client go, and their replies until it is their turn.
 //!
 //! Most requests go to one node as they came. For those a client keeps, for each shard, the connection to its node, so that
 //! nothing is looked up for each of them. A node answers in the order in which it was sent: what it has answered before the

@@ -1,6 +1,6 @@
-//! What a client is subscribed to, and on which nodes: a channel or pattern on one node, whichever that is, for messages go to
-//! all of them; a sharded channel at the node of its slot; what begins with `__key` on every primary, for events of keys do
-//! not leave the node where they happen.
+//! What a client is subscribed to, and on which nodes: a channel or pattern on any one node, because messages go to all of them;
+//! a sharded channel on the node of its slot; channels that begin with `__key` on every primary, because keyspace events do not
+//! leave their node.
 //!
 //! Each node is asked for each name by itself. A name is heard on its old node until the new one has confirmed it, so that no
 //! message comes twice.

@@ -1,4 +1,4 @@
-//! What goes to each node of a cluster, over all workers.
+//! Counts what goes to each node of a cluster, over all workers.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};

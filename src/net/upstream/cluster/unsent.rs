@@ -1,4 +1,4 @@
-//! What cannot be sent: it is told so once its time is over, and at once where its node has been given up.
+//! Requests that cannot be sent: they get an error at their deadline, or at once if their node has been given up.
 
 use std::time::Instant;
 

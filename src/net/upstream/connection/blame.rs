@@ -1,4 +1,4 @@
-//! Finds out over whose request the server has ended a connection that many share.
+//! Finds out whose request made the server close a shared connection.
 //!
 //! Servers end a connection over one request: its reply exceeds a limit on output buffers, or clients use too much memory
 //! (<https://redis.io/docs/latest/develop/reference/clients/>). At first everything that was under way may be the reason. If

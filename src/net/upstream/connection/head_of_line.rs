@@ -1,4 +1,4 @@
-//! Whether what is sent now would wait: behind a reply that is large or not taken, or behind a head that does not move.
+//! Head-of-line blocking: whether a new request would wait behind a large or unread reply, or behind one that does not come.
 
 use std::cell::Cell;
 use std::time::{Duration, Instant};

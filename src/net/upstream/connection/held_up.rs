@@ -1,4 +1,4 @@
-//! The time of a connection, which stands still while its client takes nothing: it is not the server that is waited for.
+//! The clock of a connection, which stops while its client does not read: that time is not the server's.
 
 use std::cell::Cell;
 use std::time::{Duration, Instant};

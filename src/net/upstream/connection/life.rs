@@ -1,4 +1,4 @@
-//! The life of a connection: it is opened, stands for its lane or is leased, is lost, and comes back or ends.
+//! The life of a connection: it opens, serves its lane or is leased, is lost, and reconnects or ends.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;

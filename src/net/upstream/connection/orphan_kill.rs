@@ -1,4 +1,4 @@
-//! The end of connections that were lost while they owed replies, which the server is told on another one.
+//! Kills, through another connection, the server's side of connections that were lost with replies outstanding.
 
 use std::rc::Rc;
 

@@ -1,4 +1,4 @@
-//! What waits to be written to a connection, with the limit on it.
+//! The bounded queue of what waits to be written to a connection.
 
 use std::ops::Range;
 use std::rc::Rc;

@@ -1,4 +1,4 @@
-//! Moves the bytes of a connection while it is there: requests out, replies in, each to its recipient.
+//! Moves the bytes of an open connection: requests out, replies in, each to its recipient.
 
 use std::pin::Pin;
 use std::rc::Rc;

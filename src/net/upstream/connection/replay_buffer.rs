@@ -1,4 +1,4 @@
-//! Keeps what was written until it is answered, so that reads can go out once more on the next connection.
+//! Keeps what was written until it is answered, so that reads can be retried on the next connection.
 //!
 //! The bytes stay where they were written from: keeping them costs no copy, and room for what is under way.
 

@@ -1,4 +1,4 @@
-//! Clients that wait until more of what they send can be queued, woken in their order.
+//! Clients that wait for room in the send queue, woken in order.
 
 use std::cell::Cell;
 use std::collections::VecDeque;

@@ -1,4 +1,4 @@
-//! For how long a connection has been silent while the server answered on another one.
+//! How long a connection has been silent while the server answered on another one.
 //!
 //! A server that works on one long command answers nobody: that is no stalled connection. So each answer elsewhere, to what
 //! was asked later, counts for the time since the one before it, but not for more than a little.

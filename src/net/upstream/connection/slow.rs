@@ -1,4 +1,4 @@
-//! Notices requests that take long, and tells where their time went.
+//! Notices slow requests, and reports where their time went.
 
 use std::cell::Cell;
 use std::collections::VecDeque;

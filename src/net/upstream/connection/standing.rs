@@ -1,4 +1,4 @@
-//! Whether the clients of a lane may go on over a new connection, once the server has ended the one that they had.
+//! Whether the clients of a lane may continue on a new connection after the server has closed the old one.
 //!
 //! Redis ends a user's connections when the user is deleted, and no others. Who is made anew with the same password is
 //! another user: the sessions of the former one must not come back.

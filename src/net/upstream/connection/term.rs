@@ -1,4 +1,4 @@
-//! Whether the server of a connection is still the primary, which is looked at before anything is written.
+//! Whether the server of a connection is still the primary; checked before anything is written.
 //!
 //! A server that ceases to be it may say so before anybody else does: it refuses writes with `-READONLY`. Such a reply is
 //! kept until the server was asked; if it is the primary after all, the reply is about something else and its client's.

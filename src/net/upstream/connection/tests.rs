@@ -1,4 +1,4 @@
-//! What becomes of a link whose connection or task has ended.
+//! Checks what happens to a link whose connection or task has ended.
 
 use std::cell::{Cell, RefCell};
 use std::sync::atomic::Ordering;

@@ -1,5 +1,4 @@
-//! What of a lost connection's requests goes out once more: reads, where nothing of their client's stands behind them that
-//! may have run.
+//! Which requests of a lost connection are retried: reads, if their client sent nothing after them that may have run.
 
 use std::collections::{HashSet, VecDeque};
 use std::ops::Range;

@@ -1,4 +1,4 @@
-//! The queue of one connection: whose reply comes next, who is told and when.
+//! Checks the queue of one connection: who gets which reply, and when.
 
 use super::*;
 use std::time::Duration;

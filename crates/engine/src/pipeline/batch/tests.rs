@@ -1,4 +1,4 @@
-//! A batch cut anywhere is the same batch, and what waits in it keeps its place.
+//! Checks that a batch does not depend on how its bytes are split, and that what waits in it keeps its place.
 
 use super::*;
 use respguard_resp::request::Limits;

@@ -1,4 +1,4 @@
-//! What keeps a transaction from being sent as it was put together.
+//! What prevents an assembled transaction from being sent.
 
 use std::collections::HashMap;
 use std::ops::Range;

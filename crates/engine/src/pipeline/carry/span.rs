@@ -1,4 +1,4 @@
-//! The step of a transaction that holds what stands between the members of groups.
+//! The plan step of a transaction that contains carried commands.
 
 use std::ops::Range;
 

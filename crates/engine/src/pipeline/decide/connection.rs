@@ -1,4 +1,4 @@
-//! What becomes of a command that changes its connection, or needs one of its own.
+//! Decides what happens to a command that changes its connection or needs its own.
 
 use super::{Answer, Barrier, Decision};
 use crate::command::{ClientCommand, ConnectionEffect, Lane, PinReason};

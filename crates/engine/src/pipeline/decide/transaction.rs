@@ -1,4 +1,4 @@
-//! What becomes of a client's own transaction, command by command.
+//! Decides what happens to a client's own transaction, command by command.
 
 use super::{Answer, Barrier, Decision};
 use crate::command::{ClientCommand, ConnectionEffect, PinReason, Spec, Transaction};

@@ -1,4 +1,4 @@
-//! A transaction of several groups, and of commands that stand between their members: who is answered what.
+//! A transaction of several groups and carried commands: which reply each of them gets.
 //!
 //! Where it does not run, the groups that were the reason are answered so. All other commands come back to their client's
 //! task, and are sent again in their order.

@@ -1,4 +1,4 @@
-//! A wrapped group whose connection was lost: what is asked about it, and what its members are answered.
+//! A wrapped group whose connection was lost: which questions resolve it, and what its members answer.
 
 use std::time::Instant;
 

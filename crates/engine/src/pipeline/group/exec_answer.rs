@@ -1,4 +1,4 @@
-//! What EXEC's answer means for the transaction that it ends.
+//! What EXEC's reply means for its transaction.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! Passes on EXEC's array of a group while it comes.
+//! Passes on the array that EXEC returns for a group while it arrives.
 
 use super::{MemberReply, WrappedGroup};
 use crate::command::Table;

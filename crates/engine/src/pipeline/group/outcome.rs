@@ -1,4 +1,4 @@
-//! What a group's members are answered.
+//! The outcome of a group, and what its members answer.
 
 use super::super::expectations::Breach;
 use super::super::finding::{Finding, Outcome, Place};

@@ -1,4 +1,4 @@
-//! Takes back TTLs that a rule has given to keys whose writes then turned out to have failed.
+//! Removes TTLs that a rule has set on keys whose write then failed.
 //!
 //! The TTL goes out in the transaction of the write, before anybody knows what becomes of that. A write that fails changes
 //! nothing, and so must what was added to it: `PEXPIRE key default NX` has answered 1 only where the key had no TTL, so that

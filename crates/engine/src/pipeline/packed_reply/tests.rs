@@ -1,4 +1,4 @@
-//! Tests of replies whose values are read elsewhere.
+//! Tests of replies whose values are decompressed off the worker's thread.
 
 use super::*;
 use crate::command::Table;

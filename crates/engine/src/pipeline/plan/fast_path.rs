@@ -1,4 +1,4 @@
-//! Lets commands go by that do nothing to their connection, are not long by nature, and that no rule is about: most are such.
+//! The fast path for commands that do nothing to their connection, are not long by nature, and match no rule: most commands.
 
 use super::{Batch, Planner, Rules, Session, Undecided};
 use crate::command::Table;

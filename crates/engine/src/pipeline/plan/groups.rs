@@ -1,4 +1,4 @@
-//! Puts the steps of groups together: wrapped, behind a preflight, refused or as they are.
+//! Creates the steps of groups: wrapped, with a preflight, refused or unchanged.
 
 use std::ops::Range;
 

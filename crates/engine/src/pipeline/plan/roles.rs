@@ -1,4 +1,4 @@
-//! What the replies to planned commands mean: most are the client's as they are, and only the others are written down.
+//! The meaning of the replies to planned commands: only those that are not simply passed to the client are recorded.
 
 use std::ops::Range;
 

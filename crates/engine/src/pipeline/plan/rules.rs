@@ -1,4 +1,4 @@
-//! What planning looks at beside the client's session and its commands.
+//! What planning needs besides the client's session and its commands.
 
 use std::time::Instant;
 

@@ -1,4 +1,4 @@
-//! Counts the confirmations of one command about subscriptions: its reply is one frame for each channel.
+//! Counts the confirmations of one subscription command: its reply is one frame per channel.
 
 use crate::pipeline::slot::Role;
 use crate::session::subscription::Subscriptions;

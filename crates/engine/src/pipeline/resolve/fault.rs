@@ -1,4 +1,4 @@
-//! What a client is answered in the place of replies that the upstream will not give.
+//! What a client is answered in place of replies that will not come.
 
 use std::sync::Arc;
 

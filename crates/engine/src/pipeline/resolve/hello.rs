@@ -1,4 +1,4 @@
-//! HELLO's answer, which tells a client the id that it has with the proxy.
+//! HELLO's reply, with the client's id in the proxy.
 
 use crate::session::Session;
 use respguard_resp::scan::elements;

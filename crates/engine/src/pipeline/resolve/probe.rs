@@ -1,4 +1,4 @@
-//! Reads the answers to questions of our own: what TTL a key has.
+//! Reads the replies to the proxy's own questions: which TTL a key has.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Follows a client's own transaction from MULTI to EXEC's answer.
+//! Tracks a client's own transaction from MULTI to EXEC's reply.
 
 use super::{Part, Reading};
 use crate::command::Table;

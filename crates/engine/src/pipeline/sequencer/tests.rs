@@ -1,4 +1,4 @@
-//! One client that several connections owe: whatever order their replies come in, each request has one, in its place.
+//! One client with replies outstanding on several connections: in whatever order they arrive, each request gets its own.
 
 use std::collections::VecDeque;
 use std::sync::Arc;

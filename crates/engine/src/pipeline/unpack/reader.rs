@@ -1,4 +1,4 @@
-//! Reads the values in a reply of a known shape that are stored behind a header of ours.
+//! Reads the compressed values in a reply of known shape.
 
 use std::borrow::Cow;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! Compiles that a group is applied once.
+//! Compiles `once` and `once_key` of a group.
 
 use crate::policy::duration;
 use crate::policy::group::Shape;

@@ -1,4 +1,4 @@
-//! Compiles `[[relation]]`: what cannot be walked or repaired is refused, with the reason.
+//! Compiles `[[relation]]`, and refuses with the reason what cannot be walked or repaired.
 
 use crate::policy::pattern::{Names, Pattern};
 use crate::policy::relation::{Form, NEEDS_MAX, Place, Relation};

@@ -1,4 +1,4 @@
-//! Compiles what the members of a group require of their keys.
+//! Compiles `require` of a group's members.
 
 use crate::command::{Keys, Table};
 use crate::policy::group::Template;

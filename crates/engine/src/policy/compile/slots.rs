@@ -1,4 +1,4 @@
-//! Says whether the keys of a group can share a slot of a cluster, as far as what is written tells.
+//! Decides whether the keys of a group can share a cluster slot, as far as its templates show.
 
 use super::member;
 use crate::command::Table;

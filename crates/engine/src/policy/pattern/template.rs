@@ -1,4 +1,4 @@
-//! Patterns read the other way round: what they build from captures, and what SCAN is asked for.
+//! Patterns in the other direction: the text that they build from captures, and the glob for SCAN.
 
 use super::{Bindings, Pattern, Wild};
 

@@ -1,4 +1,4 @@
-//! Says in words what an audit of a relation walks and asks.
+//! Describes in words what an audit of a relation walks and asks.
 
 use std::fmt::Write as _;
 

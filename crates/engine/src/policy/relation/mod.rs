@@ -1,4 +1,5 @@
-//! Says what must hold between keys, across groups and for ever: what is walked, what each thing needs, what is repaired.
+//! Relations: what must hold between keys, across groups and permanently; what is walked, what each thing needs, what is
+//! repaired.
 //!
 //! An audit walks the keys that [`Relation::walks`] names, makes a [`Subject`] of each thing that the relation is about, asks
 //! the server its [`questions`](Subject::questions) and takes the [`Verdict`] from the answers.

@@ -1,4 +1,4 @@
-//! One thing that a relation is about: what is asked of the server about it, and what the answers mean.
+//! One thing that a relation is about: the questions to the server about it, and what the replies mean.
 
 use respguard_resp::scan::elements;
 use respguard_resp::{encode, value};

@@ -1,4 +1,4 @@
-//! The closed sets of words that rules are written with.
+//! The closed sets of keywords in rules.
 
 /// A closed set of words a user may write for one setting.
 pub trait Word: Copy + Sized + 'static {

@@ -1,4 +1,4 @@
-//! How questions stand in a script's arguments, and what their answers mean.
+//! How questions are encoded in a script's arguments, and what the replies mean.
 
 use std::borrow::Cow;
 use std::sync::Arc;

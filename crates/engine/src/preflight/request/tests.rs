@@ -1,4 +1,4 @@
-//! What is sent before the members, and how its answers are read.
+//! Checks what is sent before the members, and how its replies are read.
 
 use std::cell::Cell;
 

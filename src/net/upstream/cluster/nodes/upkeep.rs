@@ -1,4 +1,4 @@
-//! Looks after the connections to the nodes: those that nobody uses, that were ended, whose node is silent.
+//! Maintains the connections to the nodes: closes unused ones, replaces lost ones, and notices silent nodes.
 
 use std::rc::{Rc, Weak};
 use std::time::{Duration, Instant};

@@ -1,4 +1,4 @@
-//! What is kept to be sent again, and what of it goes out.
+//! Checks which requests are kept for a retry, and which of them are sent.
 
 use super::super::Owner;
 use super::*;

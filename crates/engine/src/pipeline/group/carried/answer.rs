@@ -1,4 +1,4 @@
-//! What the commands of a transaction are answered that holds several groups, or what stands between their members.
+//! The replies to the commands of a transaction with several groups or with carried commands.
 
 use super::super::{WrappedGroup, apart};
 use super::{Carried, CarriedGroup, error};

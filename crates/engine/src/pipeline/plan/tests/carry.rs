@@ -1,4 +1,4 @@
-//! Groups whose members stand between other commands, where nothing changes places.
+//! Groups with other commands between their members, which keep their order.
 
 use super::*;
 use crate::policy::rule::GuardAction;

@@ -1,4 +1,4 @@
-//! Rules about lifetimes: what is added, and what is asked.
+//! TTL rules: what is added, and which questions are asked.
 
 use super::*;
 
