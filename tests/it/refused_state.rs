@@ -249,7 +249,7 @@ fn a_large_request_that_is_refused_costs_its_client_nothing_else() {
 fn a_write_that_was_lost_does_not_come_behind_what_its_client_sends_on_another_lane() {
     let redis = RedisServer::start(&[]);
     let network = Chaos::before(redis.port());
-    let upstream = "request_timeout_ms = 1000\nqueue_timeout_ms = 5000\nconnect_timeout_ms = 1000\nstall_timeout_ms = 1500";
+    let upstream = "request_timeout_ms = 300\nqueue_timeout_ms = 5000\nconnect_timeout_ms = 300\nstall_timeout_ms = 500";
     let proxy = Setup::new(&redis).through(network.port()).top("workers = 1").upstream(upstream).rules(NO_BREAKER).start();
     let (mut wire, mut other) = (proxy.wire(), proxy.wire());
     assert_eq!(wire.ask("SET k first"), "+OK\r\n");
@@ -259,7 +259,8 @@ fn a_write_that_was_lost_does_not_come_behind_what_its_client_sends_on_another_l
     assert!(wire.ask("SET k old").starts_with("-TIMEOUT "));
     eventually("the connection with the old write is given up, and can be left", || {
         let reply = wire.ask("HELLO 3");
-        assert!(reply.starts_with('%') || reply.starts_with("-ERR respguard: not sent: "), "{reply}");
+        let may_come = ["%", "-ERR respguard: not sent: ", "-TIMEOUT respguard: outcome of HELLO unknown"];
+        assert!(may_come.iter().any(|begin| reply.starts_with(begin)), "{reply}");
         reply.starts_with('%')
     });
     assert_eq!(wire.ask("SET k new"), "+OK\r\n");

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::harness::{Answer, Http, Proxy, RedisServer, Setup, eventually};
+use crate::harness::{Answer, Http, PATIENT, Proxy, RedisServer, Setup, eventually};
 
 const GUARDED: &str = r#"
 [[group]]
@@ -28,7 +28,7 @@ impl Stage {
 
     fn with(rules: &str) -> Stage {
         let redis = RedisServer::start(&[]);
-        let proxy = Setup::new(&redis).rest("").rules(rules).start();
+        let proxy = Setup::new(&redis).upstream(PATIENT).rest("").rules(rules).start();
         Stage { redis, proxy }
     }
 
