@@ -65,7 +65,7 @@ FROM ?=
 # With SEEDS it is the simulations alone: so many of them, whatever time that takes.
 ifneq ($(SEEDS),)
 soak:
-	SEEDS=$(SEEDS) FROM=$(FROM) CARGO_PROFILE_TEST_OPT_LEVEL=1 cargo test --locked --test simulation -- seed_replies nodes_whose --nocapture --test-threads 1
+	SEEDS=$(SEEDS) FROM=$(FROM) CARGO_PROFILE_TEST_OPT_LEVEL=1 cargo test --locked --test simulation -- seed_replies nodes_whose primary_that --nocapture --test-threads 1
 else
 soak: redis
 	SOAK_SECONDS=$$(( $(MINUTES) * 60 )) cargo test --locked --test it -- at_random --nocapture

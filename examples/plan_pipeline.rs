@@ -9,11 +9,10 @@ use std::ops::Range;
 
 use respguard_engine::command::Table;
 use respguard_engine::pipeline::batch::{Batch, Tail};
-use respguard_engine::pipeline::plan::{Holding, Plan, Rules, Step, plan};
+use respguard_engine::pipeline::plan::{Plan, Rules, Step, plan};
 use respguard_engine::pipeline::ttl::Undecided;
 use respguard_engine::policy::rule::{Written, WrittenGroup, WrittenMember};
 use respguard_engine::policy::{Policy, compile};
-use respguard_engine::preflight::Ability;
 use respguard_engine::session::Session;
 use respguard_resp::encode;
 use respguard_resp::request::{Limits, RequestParser};
@@ -43,26 +42,7 @@ fn explain(lines: &[String]) -> Result<Vec<String>, String> {
     }
 
     // Commands become steps. The session remembers what the client has said before; this one has just connected.
-    let rules = Rules {
-        table: &table,
-        policy: &policy,
-        transactions: true,
-        probes: true,
-        ttl_fixes: true,
-        setnx_fixes: true,
-        ability: Ability::Able,
-        hold: Holding::default(),
-        degraded: false,
-        troubled: false,
-        carries: true,
-        reads_ahead: false,
-        fenced: false,
-        slots: false,
-        unserved: None,
-        alone: false,
-        skips: false,
-        unix_ms: 0,
-    };
+    let rules = Rules::usual(&table, &policy);
     let (mut session, mut undecided, mut planned) = (Session::default(), Undecided::default(), Plan::default());
     plan(&mut session, &mut undecided, rules, &batch, &bytes, false, &mut planned);
 

@@ -17,7 +17,7 @@ use respguard_engine::packed::{self, Method};
 use respguard_engine::pipeline::batch::{Batch, Tail};
 use respguard_engine::pipeline::finding::Fault;
 use respguard_engine::pipeline::group::WrappedGroup;
-use respguard_engine::pipeline::resolve::{ClientSide, Context, Part};
+use respguard_engine::pipeline::reading::{ClientSide, Context, Part};
 use respguard_engine::pipeline::sequencer::Sequencer;
 use respguard_engine::pipeline::slot::Role;
 use respguard_engine::policy::pattern::{Names, Pattern};

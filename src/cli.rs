@@ -30,18 +30,13 @@ use crate::net::admin::record::SECONDS_MAX;
 use crate::remote::Remote;
 use crate::server::{self, ServerError};
 use crate::telemetry::log;
-use console::{complain, refuse};
+use console::{CANNOT_START, REFUSED, complain, refuse};
 use respguard_engine::command::Table;
 
-/// The configuration is refused.
-const REFUSED: u8 = 1;
 /// The command line is wrong; clap itself ends with the same.
 const USAGE: u8 = 2;
 /// An address cannot be had.
 const CANNOT_LISTEN: u8 = 3;
-/// Something else that the process needs is missing.
-const CANNOT_START: u8 = 4;
-
 const EXIT_CODES: &str = "\
 Exit codes:
   0  success; for `check`: the configuration is good
@@ -281,7 +276,7 @@ fn run(file: Option<&Path>, format: Option<log::Format>, level: Option<&str>, ta
         let config = &loaded.config;
         info!(listen = %config.listen.address, upstream = %config.upstream.topology, "no --config: the defaults apply");
     }
-    loaded.warnings.iter().for_each(|warning| warn!(%warning, "an odd rule"));
+    loaded.warnings.iter().for_each(|warning| warn!(%warning, "a suspicious rule"));
     match server::run(loaded, takeover) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {

@@ -28,7 +28,7 @@ pub enum RemoteError {
     Refused { address: Address, status: u16, message: String },
 }
 
-/// Where it answers, and what it wants to be shown.
+/// Its address, and the token that it requires.
 #[derive(Debug, Clone)]
 pub struct Remote {
     pub address: Address,

@@ -1,6 +1,7 @@
 //! The process: opens the listeners, starts the workers, distributes clients, and shuts down.
 
 mod door;
+mod error;
 mod listener;
 mod live;
 mod proxy_header;
@@ -12,7 +13,6 @@ mod surveying;
 mod topology;
 
 use std::io;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -35,19 +35,20 @@ use crate::net::admin::violations::STREAMS_MAX;
 use crate::net::admin::{self, AdminState};
 use crate::net::health::SharedBreaker;
 use crate::net::registry::{Mailbox, Message, Registry};
-use crate::net::tls::{Certificates, TlsError};
+use crate::net::tls::Certificates;
 use crate::net::topology::Primary;
 use crate::net::upstream::Settings;
 use crate::net::upstream::connections::Connections;
 use crate::net::worker::{self, Setup};
 use crate::telemetry::durable::{self, Writing};
-use crate::telemetry::exposition::{Exposition, InstallError};
+use crate::telemetry::exposition::Exposition;
 use crate::telemetry::flush::Flushes;
 use crate::telemetry::readiness::Readiness;
 use crate::telemetry::report::Reporter;
 use crate::telemetry::slow::SlowLog;
 use crate::telemetry::zero;
 use door::Door;
+pub use error::ServerError;
 use listener::Listener;
 use live::Live;
 use respguard_engine::command::Table;
@@ -60,23 +61,6 @@ use topology::Place;
 const MAILBOX_MESSAGES: usize = 1024;
 /// How long the end waits for the file of violations.
 const FILE_TIMEOUT: Duration = Duration::from_secs(5);
-/// Pause after an accept failed for want of file descriptors or memory.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
-
-/// Why the process cannot run.
-#[derive(Debug, thiserror::Error)]
-pub enum ServerError {
-    #[error("cannot listen on {address}: {source}{}", advice(source))]
-    Listen { address: Address, source: io::Error },
-    #[error("cannot write violations to {}: {source}{}; see [violations] file", file.display(), advice_on_file(source))]
-    Violations { file: PathBuf, source: io::Error },
-    #[error("TLS: {0}")]
-    Tls(#[from] TlsError),
-    #[error("cannot start: {0}")]
-    Start(#[from] io::Error),
-    #[error(transparent)]
-    Metrics(#[from] InstallError),
-}
 
 /// Serves until a signal ends it.
 ///
@@ -203,8 +187,8 @@ async fn serve(loaded: Loaded, takeover: bool) -> Result<(), ServerError> {
     tokio::select! {
         () = door.accept_all(&clients) => {}
         () = rest::accept_all(requests.as_ref(), config.rest.as_ref(), &workers.mailboxes) => {}
-        name = signals.first() => info!(signal = name, "draining: no new clients, what is owed is answered"),
-        () = drain.cancelled() => info!("draining, as an operator asked: no new clients, what is owed is answered"),
+        name = signals.first() => info!(signal = name, "draining: no new clients, outstanding requests are answered"),
+        () = drain.cancelled() => info!("draining on an operator's request: no new clients, outstanding requests are answered"),
     }
     readiness.draining();
     manager.stopping();
@@ -226,10 +210,10 @@ async fn serve(loaded: Loaded, takeover: bool) -> Result<(), ServerError> {
     if let Some(writing) = writing
         && !writing.finish(FILE_TIMEOUT)
     {
-        warn!("the last violations may be missing in their file: it takes too long to write them");
+        warn!("the last violations may be missing in the file: writing them takes too long");
     }
     drop(alive);
-    info!("respguard has ended");
+    info!("respguard has stopped");
     Ok(())
 }
 
@@ -301,7 +285,7 @@ fn start_workers(
     Ok(workers)
 }
 
-/// How each of so many workers reaches the primary.
+/// The upstream settings of each of `workers` workers.
 pub fn upstream_settings(config: &Config, certificates: &Certificates, primary: &Primary, workers: usize) -> Settings {
     let upstream = &config.upstream;
     Settings {
@@ -348,28 +332,8 @@ impl Workers {
             }
         });
         if tokio::time::timeout(longest, joined).await.is_err() {
-            warn!(after = ?longest, "some clients were still owed replies when the drain timeout passed");
+            warn!(after = ?longest, "some clients still waited for replies when the drain timeout passed");
         }
-    }
-}
-
-fn advice(failure: &io::Error) -> &'static str {
-    match failure.kind() {
-        io::ErrorKind::AddrInUse => {
-            " (stop whoever listens there, choose another address, or share it with a running respguard of the same user: --takeover)"
-        }
-        io::ErrorKind::PermissionDenied => " (ports below 1024, and folders of others, want more rights: choose another address)",
-        io::ErrorKind::AddrNotAvailable => " (no interface of this machine has this address: choose one that it has, or 0.0.0.0)",
-        _ => "",
-    }
-}
-
-fn advice_on_file(failure: &io::Error) -> &'static str {
-    match failure.kind() {
-        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
-            " (name a file in a folder that this process may write to, such as /var/lib/respguard)"
-        }
-        _ => "",
     }
 }
 

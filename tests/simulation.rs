@@ -3,7 +3,7 @@
 //! The worker's own tasks, sockets and timers run, on one thread, against a paused clock, so that what is tried is
 //! what is shipped: when bytes go, and what a lost connection costs, is decided by tasks as much as by the engine.
 //! Everything random comes from one seed. `SEED=7 cargo test --test simulation seed` plays one again before one server, and
-//! `.. nodes` before a cluster; `SOAK_SECONDS=600` plays for so long, and [`SOAK_SEEDS_MIN`] seeds at least; `SEEDS=10000`
+//! `.. nodes` before a cluster, `.. primary` where sentinels name another primary; `SOAK_SECONDS=600` plays for so long, and [`SOAK_SEEDS_MIN`] seeds at least; `SEEDS=10000`
 //! plays so many, and both begin at `FROM=4000`, or at 0. `TRACE=1` says what happens.
 
 #[path = "simulation/changes.rs"]
@@ -24,6 +24,8 @@ mod pipeline;
 mod redis;
 #[path = "simulation/judge.rs"]
 mod reply_check;
+#[path = "simulation/sentinels.rs"]
+mod sentinels;
 #[path = "simulation/server.rs"]
 mod server;
 #[path = "simulation/stage.rs"]
@@ -48,7 +50,7 @@ use faults::Faults;
 use pipeline::Pipeline;
 use stage::{End, Play, Stage, perform, play};
 
-/// Seeds that are played where nothing else is said, and before a cluster.
+/// Seeds that are played where nothing else is said, and before a cluster or with sentinels.
 const SEEDS: u64 = 200;
 const CLUSTER_SEEDS: u64 = 40;
 /// Seeds behind them that have once found something, and are played with them.
@@ -90,7 +92,15 @@ fn play_of(seed: u64) -> Play {
         exclusive: rng.u32(0..12) == 0,
         guarded: rng.bool(),
         shards: 0,
+        is_watched: false,
     }
+}
+
+/// The same before a primary that another server replaces, again and again.
+fn watched_play_of(seed: u64) -> Play {
+    let play = play_of(seed);
+    let faults = Faults { failover: Some(Duration::from_millis(300 + seed % 7 * 100)), ..play.faults };
+    Play { faults, is_watched: true, ..play }
 }
 
 /// The same before a cluster, in which slots move also where nothing goes wrong.
@@ -133,6 +143,11 @@ fn whatever_the_seed_replies_and_groups_stay_whole() {
 #[test]
 fn so_they_do_before_nodes_whose_slots_move_and_that_die() {
     play_seeds(cluster_play_of, CLUSTER_SEEDS, &FOUND_BEFORE_CLUSTERS);
+}
+
+#[test]
+fn so_they_do_before_a_primary_that_another_server_replaces() {
+    play_seeds(watched_play_of, CLUSTER_SEEDS, &[]);
 }
 
 fn play_seeds(play_of: fn(u64) -> Play, usual: u64, found_before: &[u64]) {
@@ -202,7 +217,8 @@ async fn walk_through(stage: Rc<Stage>, cuts: impl Iterator<Item = (Option<usize
 fn walk(guarded: bool, (received, sent): (usize, usize), step: usize) -> [End; 2] {
     // Never, unless the script says so.
     let faults = Faults { cut_in: 1000, cut_bytes_max: usize::MAX, ..Faults::default() };
-    let play = Play { seed: 1, faults, clients: 0, sessions: 0, rounds: 0, exclusive: false, guarded, shards: 0 };
+    let play =
+        Play { seed: 1, faults, clients: 0, sessions: 0, rounds: 0, exclusive: false, guarded, shards: 0, is_watched: false };
     let received = (0..received).step_by(step).map(|at| (Some(at), None));
     let sent = (0..sent).step_by(step).map(|at| (None, Some(at)));
     [perform(&play, |stage| walk_through(stage, received)), perform(&play, |stage| walk_through(stage, sent))]

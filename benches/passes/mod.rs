@@ -7,11 +7,13 @@ use respguard_engine::command::Table;
 use respguard_engine::link::owed::{Owed, ReplyTo};
 use respguard_engine::pipeline::batch::{Batch, Tail};
 use respguard_engine::pipeline::plan::{Holding, Plan, Rules, Step, plan};
-use respguard_engine::pipeline::resolve::{ClientSide, Context, Part};
+use respguard_engine::pipeline::reading::{ClientSide, Context, Part};
 use respguard_engine::pipeline::sequencer::Sequencer;
 use respguard_engine::pipeline::ttl::Undecided;
-use respguard_engine::policy::Policy;
-use respguard_engine::preflight::Ability;
+use respguard_engine::policy::rule::{
+    GuardAction, Written, WrittenExpect, WrittenGroup, WrittenGuard, WrittenMember, WrittenTtl,
+};
+use respguard_engine::policy::{Policy, compile};
 use respguard_engine::session::Session;
 use respguard_resp::encode;
 use respguard_resp::request::{Limits, RequestParser};
@@ -42,42 +44,43 @@ pub fn plain_replies(commands: usize) -> Vec<u8> {
 }
 
 /// So many rules of all sorts about GET and SET whose keys differ from that of [`plain`] only in their fifth byte.
-pub fn rules_beside(count: usize) -> String {
-    rules(count, |place| match place % 4 {
-        0 => ("group", format!("commands = ['GET user{place}:{{id}}', 'SET user{place}:{{id}} *']")),
-        1 => ("ttl", format!("keys = ['user{place}:*']")),
-        2 => ("expect", format!("command = 'GET user{place}:*', reply = '!nil'")),
-        _ => ("guard", format!("commands = ['SET user{place}:* ...'], value_bytes_max = 1024, action = 'reject'")),
+pub fn rules_beside(count: usize) -> Policy {
+    policy(count, |rules, name, place| match place % 4 {
+        0 => rules.groups.push(group(name, [format!("GET user{place}:{{id}}"), format!("SET user{place}:{{id}} *")])),
+        1 => rules.ttls.push(WrittenTtl { name, keys: vec![format!("user{place}:*")], ..WrittenTtl::default() }),
+        2 => rules.expects.push(expect(name, format!("GET user{place}:*"), "!nil")),
+        _ => rules.guards.push(guard(name, format!("SET user{place}:* ..."))),
     })
 }
 
 /// So many rules about commands that [`plain`] does not have.
-pub fn rules_elsewhere(count: usize) -> String {
-    rules(count, |place| match place % 4 {
-        0 | 1 => ("group", format!("commands = ['HSET user{place}:{{id}} ...', 'SADD users {{id}}']")),
-        2 => ("expect", format!("command = 'DEL user{place}:*', reply = '>= 1'")),
-        _ => ("guard", format!("commands = ['LPUSH user{place}:* ...'], value_bytes_max = 1024, action = 'reject'")),
+pub fn rules_elsewhere(count: usize) -> Policy {
+    policy(count, |rules, name, place| match place % 4 {
+        0 | 1 => rules.groups.push(group(name, [format!("HSET user{place}:{{id}} ..."), "SADD users {id}".to_owned()])),
+        2 => rules.expects.push(expect(name, format!("DEL user{place}:*"), ">= 1")),
+        _ => rules.guards.push(guard(name, format!("LPUSH user{place}:* ..."))),
     })
 }
 
-fn rules(count: usize, rule: impl Fn(usize) -> (&'static str, String)) -> String {
-    let written = (0..count).map(|place| {
-        let (section, rest) = rule(place);
-        (section, format!("  {{ name = 'rule-{place}', {rest} }},\n"))
-    });
-    let written: Vec<_> = written.collect();
-    let mut out = String::new();
-    for section in ["group", "ttl", "expect", "guard"] {
-        let of_section = written.iter().filter(|(of, _)| *of == section).map(|(_, text)| text.as_str());
-        out.push_str(&format!("{section} = [\n{}]\n", of_section.collect::<String>()));
-    }
-    out
+/// What so many rules mean, of which `add` writes each.
+fn policy(count: usize, add: impl Fn(&mut Written, String, usize)) -> Policy {
+    let mut rules = Written::default();
+    (0..count).for_each(|place| add(&mut rules, format!("rule-{place}"), place));
+    compile(&rules, &Table::builtin()).expect("good rules")
 }
 
-/// The policy that these rules of a configuration file mean.
-pub fn policy(rules: &str) -> Policy {
-    let file = std::path::Path::new("bench.toml");
-    respguard::config::read(rules, file, &Table::builtin(), &|_| None).expect("good rules").policy
+fn group(name: String, members: [String; 2]) -> WrittenGroup {
+    let member = |template| WrittenMember { template, ..WrittenMember::default() };
+    WrittenGroup { name, commands: Some(members.map(member).into()), ..WrittenGroup::default() }
+}
+
+fn expect(name: String, command: String, reply: &str) -> WrittenExpect {
+    WrittenExpect { name, command, reply: reply.to_owned(), ..WrittenExpect::default() }
+}
+
+fn guard(name: String, command: String) -> WrittenGuard {
+    let action = GuardAction::Reject;
+    WrittenGuard { name, commands: Some(vec![command]), value_bytes_max: Some(1024), action, ..WrittenGuard::default() }
 }
 
 /// Parsing and looking commands up, which planning builds on.
@@ -126,26 +129,8 @@ impl<'p> Planning<'p> {
     /// Gives the number of commands.
     pub fn pass(&mut self) -> usize {
         let Parsing { table, batch, requests, .. } = &self.parsed;
-        let rules = Rules {
-            table,
-            policy: self.policy,
-            transactions: true,
-            probes: true,
-            ttl_fixes: true,
-            setnx_fixes: true,
-            ability: Ability::Able,
-            hold: Holding { willing: true, across: true, ..Holding::default() },
-            degraded: false,
-            troubled: false,
-            carries: true,
-            reads_ahead: false,
-            fenced: false,
-            alone: false,
-            skips: false,
-            slots: false,
-            unserved: None,
-            unix_ms: 0,
-        };
+        let rules =
+            Rules { hold: Holding { willing: true, across: true, ..Holding::default() }, ..Rules::usual(table, self.policy) };
         plan(&mut self.session, &mut self.undecided, rules, black_box(batch), requests, false, &mut self.plan);
         self.plan.commands
     }

@@ -7,7 +7,9 @@ CLIENTS = 50
 DEPTHS = (1, 16, 64)
 GROUPS = (1, 4)
 WORKERS = (1, 2, 4)
-CONNECTIONS = (10, 50, 200, 1000, 5000)
+CONNECTIONS = (10, 50, 500, 1000, 5000)
+#: Of `tails`: one client has nobody to share a turn with, fifty wait for each other.
+TAILS = (1, CLIENTS)
 RULE_COUNTS = (0, 10, 100, 1000)
 RULES_DEPTH = 16
 REST_DEPTHS = (1, 16)
@@ -112,6 +114,22 @@ def neighbour(run):
                             bulk_mb_per_second=bulk["pipelines"] * BULK_BYTES / 1e6 / bulk["seconds"])
     close(run, all_ways)
     ways.stop(*through)
+
+
+def tails(run):
+    """How long a GET takes that is sent alone, by one client and by fifty: the median and the longest of a hundred."""
+    ways = run.ways
+    through = [ways.respguard(), *ways.peers([PREDIXY, "haproxy"])]
+    all_ways = [ways.direct(), *through]
+    for clients in TAILS:
+        connect(run, all_ways, clients)
+        play(run, "tails", tails_case(clients), all_ways, "get:1")
+        close(run, all_ways)
+    ways.stop(*through)
+
+
+def tails_case(clients):
+    return "1 client" if clients == 1 else f"{clients} clients"
 
 
 def connect(run, ways, clients, word="connect"):

@@ -103,6 +103,16 @@ def groups(records):
         markdown(["groups in a batch", "", "rate", "CPU of respguard", "CPU of Redis"], rows)])
 
 
+def tails(records):
+    cases, ways = records.seen("tails", "case"), records.seen("tails")
+    parts = [f"{case.capitalize()}:\n\n" + markdown(["", "p50", "p99", "p50 of direct's", "p99 of direct's", "CPU"], [
+        [way, *(spread(records.values("tails", case, way, metric), 0) for metric in ("p50_us", "p99_us")),
+         *(ratio(records.paired("tails", case, way, DIRECT, metric)) for metric in ("p50_us", "p99_us")),
+         "" if way == DIRECT else spread(records.values("tails", case, way, "cpu_us"), 1)] for way in ways]) for case in cases]
+    text = "A GET of 64 B that is sent alone: microseconds until it is answered, the ratio to direct in the same round, and the proxy's CPU in microseconds."
+    return "\n\n".join(["## Tails", text, *parts]) if cases else ""
+
+
 def neighbour(records):
     ways = records.seen("neighbour")
     if not ways:
@@ -293,7 +303,7 @@ def spread(values, digits):
 
 
 SECTIONS = {
-    throughput: ("throughput",), groups: ("groups",), neighbour: ("neighbour",), idle: ("idle",), slow_readers: ("slow-readers",),
+    throughput: ("throughput",), groups: ("groups",), tails: ("tails",), neighbour: ("neighbour",), idle: ("idle",), slow_readers: ("slow-readers",),
     large: ("large",), stalled: ("stalled",), rest: ("rest",), audit: ("audit",), compress: ("compress",), cluster: ("cluster",), tls: ("tls",),
     scaling: ("workers", "connections", "rules"),
 }  # fmt: skip

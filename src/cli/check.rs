@@ -74,14 +74,14 @@ pub(super) fn running(file: &Path, admin: Option<Address>, token_env: Option<Str
         Err(failure) => return refuse(failure),
     };
     if differences.is_empty() {
-        return print(&format!("{}: no different from what runs\n", remote.address), ExitCode::SUCCESS);
+        return print(&format!("{}: no differences from the running configuration\n", remote.address), ExitCode::SUCCESS);
     }
-    let mut text = format!("{}: different from what runs:\n", remote.address);
+    let mut text = format!("{}: differences from the running configuration:\n", remote.address);
     for difference in differences {
-        let what_helps = if difference.is_live() { "a reload takes it over" } else { "wants a restart" };
+        let what_helps = if difference.is_live() { "a reload applies it" } else { "needs a restart" };
         let shown = |value: &Option<serde_json::Value>| value.as_ref().map_or("nothing".to_owned(), ToString::to_string);
         let (before, after) = (shown(&difference.before), shown(&difference.after));
-        text += &format!("  {}: {what_helps}: {before} runs, {after} is written\n", difference.key);
+        text += &format!("  {}: {what_helps}: running {before}, in the file {after}\n", difference.key);
     }
     print(&text, ExitCode::from(REFUSED))
 }

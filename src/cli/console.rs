@@ -4,7 +4,10 @@ use std::fmt::Display;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use super::{CANNOT_START, REFUSED};
+/// The configuration is refused.
+pub(super) const REFUSED: u8 = 1;
+/// Something else that the process needs is missing.
+pub(super) const CANNOT_START: u8 = 4;
 
 /// Says it on standard error, if it can be said.
 pub(super) fn complain(text: impl Display) {

@@ -85,7 +85,7 @@ pub(super) fn reload(asked: &Asked) -> ExitCode {
         let restart: Vec<_> = reload["needs_restart"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
         let mut text = format!("{}: {} is in force\n", remote.address, word(&reload["file"]));
         if !restart.is_empty() {
-            let _ = writeln!(text, "wants a restart: {}", restart.join(", "));
+            let _ = writeln!(text, "needs a restart: {}", restart.join(", "));
         }
         (text, ExitCode::SUCCESS)
     })

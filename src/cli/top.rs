@@ -301,6 +301,28 @@ mod tests {
     }
 
     #[test]
+    fn before_a_cluster_a_frame_shows_its_nodes_and_first_those_that_are_silent() {
+        let mut view = view();
+        assert!(!frame(&view, 140, 45).contains("nodes"));
+        let node = |port: u16, available: bool, replies: u64| {
+            json!({ "address": format!("10.0.0.1:{port}"), "id": "x", "slots": 8192, "available": available, "replies": replies,
+                "answered_in_us": available.then_some(1500), "connections": 2 })
+        };
+        let cluster =
+            |replies: u64| json!({ "nodes": [node(7000, true, replies), node(7001, false, 9)], "slots_unserved": 8192 });
+        view.now.status["upstream"]["cluster"] = cluster(500);
+        if let Some(before) = &mut view.before {
+            before.status["upstream"]["cluster"] = cluster(100);
+        }
+        let text = frame(&view, 140, 45);
+        let places = ["10.0.0.1:7001  ", "SILENT", "10.0.0.1:7000  ", "answers", "200/s", "1.5 ms"].map(|part| text.find(part));
+        assert!(places.iter().all(Option::is_some) && places.is_sorted(), "{places:?} in\n{text}");
+        assert!(text.contains("billing") && text.contains("8192 SLOTS NOT SERVED"), "{text}");
+        view.now.status["upstream"]["cluster"] = cluster(50);
+        assert!(!frame(&view, 140, 45).contains("-25"), "a node that counts anew has no rate");
+    }
+
+    #[test]
     fn a_small_terminal_shows_what_fits() {
         for (columns, rows) in [(40, 12), (10, 3), (1, 1)] {
             assert_eq!(frame(&view(), columns, rows).lines().count(), usize::from(rows));

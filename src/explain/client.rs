@@ -14,14 +14,13 @@ use crate::net::whole_limits::{MEMBER_BYTES_MAX, STREAM_BYTES};
 use respguard_engine::command::{ConnectionEffect, Lane, Table};
 use respguard_engine::link::owed::Seq;
 use respguard_engine::pipeline::batch::{Batch, Tail};
-use respguard_engine::pipeline::hold::{Hold, Next};
-use respguard_engine::pipeline::plan::{Barrier, Note, Plan, Rules, plan};
+use respguard_engine::pipeline::dialogue::{Dialogue, Next, Sent as There};
+use respguard_engine::pipeline::plan::{Barrier, Plan, Rules};
 use respguard_engine::pipeline::slot::Role;
 use respguard_engine::pipeline::ttl::Undecided;
 use respguard_engine::pipeline::violation::Kind;
 use respguard_engine::policy::Member;
 use respguard_engine::policy::rule::Word;
-use respguard_engine::preflight::Ability;
 use respguard_engine::session::Session;
 use respguard_engine::session::affinity::Reason;
 use respguard_engine::session::lane::{AnsweredBy, LaneChange};
@@ -36,7 +35,7 @@ pub(super) struct Client<'a> {
     subscribing: Subscribing,
     gone: bool,
     input: Input,
-    hold: Hold,
+    dialogue: Dialogue,
 }
 
 /// What the client has sent, as far as it is not done with.
@@ -78,8 +77,8 @@ impl<'a> Client<'a> {
     /// A client that has just connected.
     pub(super) fn new(config: &'a Config, table: &'a Table, page: &mut Page) -> Client<'a> {
         let (session, undecided, subscribing) = (Session::default(), Undecided::default(), Subscribing::default());
-        let (input, hold) = (Input::default(), Hold::default());
-        let mut client = Client { config, table, session, undecided, subscribing, gone: false, input, hold };
+        let (input, dialogue) = (Input::default(), Dialogue::default());
+        let mut client = Client { config, table, session, undecided, subscribing, gone: false, input, dialogue };
         if config.upstream.sharing == Sharing::Never {
             page.line(0, format_args!("sharing = {}: the client has a connection of its own", Sharing::Never.as_str()));
         }
@@ -89,7 +88,7 @@ impl<'a> Client<'a> {
 
     /// What was sent before is forgotten; commands are counted from 1 again.
     pub(super) fn begin_anew(&mut self) {
-        (self.input, self.hold) = (Input::default(), Hold::default());
+        (self.input, self.dialogue) = (Input::default(), Dialogue::default());
     }
 
     /// Plans what has now been sent, and writes down what would be done. What waits for more stays, if more comes in time.
@@ -111,13 +110,9 @@ impl<'a> Client<'a> {
                 bytes.drain(..batch.consume(0));
                 return self.tell_tail(&tail, input, page);
             }
-            if batch.all_held().is_empty() {
-                self.hold.begin_batch();
-                let first = &bytes[batch.wire(0..1)];
-                let found = self.hold.finds_sequence(is_answered, first, self.table, &self.config.policy);
-                if let Some(group) = found {
-                    self.tell_sequence(group, page);
-                }
+            let found = self.dialogue.begin(is_answered, batch, bytes, self.table, &self.config.policy);
+            if let Some(group) = found {
+                self.tell_sequence(group, page);
             }
             is_answered = false;
             let mut plan = self.plan(batch, bytes, &tail, sent.at);
@@ -129,21 +124,20 @@ impl<'a> Client<'a> {
             self.tell_large(&planned, page);
             tell_library(&planned, page);
             planned.write(page);
-            let is_done = plan.turn.is_some_and(|turn| self.pass_barrier(turn, &planned, page));
-            let covered = plan.commands + usize::from(is_done);
-            self.note(&plan, batch, bytes);
+            plan.turn.into_iter().for_each(|turn| self.pass_barrier(turn, &planned, page));
+            let covered = plan.commands + usize::from(plan.turn.is_some_and(Barrier::takes_command));
+            self.dialogue.note(&plan, plan.has_group(), batch, bytes);
             // Nobody waits for a reply here.
-            let held = plan.held(batch, |_| Seq::default(), sent.at);
-            let gone = if held.is_empty() { batch.consume(covered) } else { batch.consume_around(covered, &held, bytes) };
+            let gone = plan.take_out(covered, (batch, bytes), |_| Seq::default(), sent.at);
             bytes.drain(..gone);
-            *next += covered - held.len();
-            if let Next::Wait(longest) = self.hold.follow(&mut plan, batch, false, || (policy.hold, sent.at)) {
+            *next += covered - plan.kept.len();
+            if let Next::Wait(longest) = self.dialogue.follow(&mut plan, batch, &tail, || (policy.hold, sent.at)) {
                 let Some(next_in) = sent.next_in.filter(|next_in| *next_in <= longest) else {
                     sent.pass(longest);
-                    self.hold.end_wait();
+                    self.dialogue.end_wait();
                     continue;
                 };
-                self.hold.take_wait();
+                self.dialogue.take_wait();
                 return page.line(2, format_args!("more comes after {next_in:?}, in time"));
             }
         }
@@ -153,16 +147,6 @@ impl<'a> Client<'a> {
             page.line(1, format_args!("from {next} on: {what}"));
         }
         bytes.clear();
-    }
-
-    /// What is learnt of the client by waiting for it.
-    fn note(&mut self, plan: &Plan, batch: &Batch, bytes: &[u8]) {
-        self.hold.note_plan(plan, plan.has_group());
-        for note in &plan.notes {
-            if let Note::Expired { group, members } = note {
-                self.hold.expire(*group, &plan.members[members.clone()], batch, bytes);
-            }
-        }
     }
 
     /// What stands behind the last whole request.
@@ -219,65 +203,37 @@ impl<'a> Client<'a> {
 
     fn plan(&mut self, batch: &Batch, bytes: &[u8], tail: &Tail, now: Instant) -> Plan {
         let policy = &self.config.policy;
-        let more = !self.hold.is_over() && matches!(tail, Tail::More | Tail::Partial);
-        let ends = matches!(tail, Tail::Error(_) | Tail::Large);
-        let rules = Rules {
-            table: self.table,
-            policy,
-            transactions: true,
-            probes: true,
-            ttl_fixes: true,
-            setnx_fixes: true,
-            ability: Ability::Able,
-            hold: self.hold.holding(policy.hold, ends, false, now),
-            degraded: false,
-            troubled: false,
-            carries: self.hold.carries(),
-            reads_ahead: false,
-            fenced: false,
-            slots: self.config.upstream.topology.is_cluster(),
-            unserved: None,
-            alone: false,
-            skips: false,
-            unix_ms: clock::unix_ms(),
-        };
+        let slots = self.config.upstream.topology.is_cluster();
+        let rules = Rules { slots, unix_ms: clock::unix_ms(), ..Rules::usual(self.table, policy) };
+        let there = There { batch, bytes, tail, filled: false, open: true, must_go: false };
         let mut planned = Plan::default();
-        plan(&mut self.session, &mut self.undecided, rules, batch, bytes, more, &mut planned);
+        self.dialogue.plan((&mut self.session, &mut self.undecided), rules, there, now, &mut planned);
         planned
     }
 
-    /// Writes down what must happen about the command behind the steps, as if it went well; true when that is all about it.
-    fn pass_barrier(&mut self, turn: Barrier, planned: &Planned<'_>, page: &mut Page) -> bool {
+    /// Writes down what must happen about the command behind the steps, as if it went well.
+    fn pass_barrier(&mut self, turn: Barrier, planned: &Planned<'_>, page: &mut Page) {
         page.remark();
         let at = planned.plan.commands;
         match turn {
-            Barrier::Pin(reason) => {
-                self.pin(reason, planned, page);
-                return false;
-            }
+            Barrier::Pin(reason) => self.pin(reason, planned, page),
             Barrier::Wait => {
                 page.line(1, format_args!("from {} on: waits for more, which is known to come", planned.number(at)));
-                return false;
             }
-            Barrier::Hold => {
-                self.tell_hold(planned, page);
-                return false;
-            }
+            Barrier::Hold => self.tell_hold(planned, page),
             Barrier::Resolve => {
                 if at < planned.batch.len() {
                     page.line(1, format_args!("from {} on: waits until the group is answered", planned.number(at)));
                 }
-                return false;
             }
             Barrier::Share => {
                 let number = planned.number(at);
                 page.line(1, format_args!("from {number} on: waits for what goes before, then back on a shared connection"));
                 self.session.affinity.unpin();
-                return false;
             }
             Barrier::Lane => self.change_lane(planned, page),
             Barrier::Spare => {
-                page.line(1, "as it is, on a spare connection, past everything that is under way:");
+                page.line(1, "unchanged, on a spare connection, past everything that is under way:");
                 planned.write_answered(at, text::reply(&Role::Plain), page);
             }
             Barrier::ClientCommand(local) => {
@@ -285,7 +241,7 @@ impl<'a> Client<'a> {
                 planned.write_answered(at, text::local_answer(local), page);
             }
             Barrier::Exec => {
-                page.line(1, "as it is; the proxy's answers about its clients are put into the array:");
+                page.line(1, "unchanged; the proxy's answers about its clients are put into the array:");
                 planned.write_answered(at, text::reply(&Role::Exec), page);
                 self.session.transaction.end();
             }
@@ -308,7 +264,6 @@ impl<'a> Client<'a> {
                 self.start();
             }
         }
-        true
     }
 
     fn pin(&mut self, reason: Reason, planned: &Planned<'_>, page: &mut Page) {
@@ -334,7 +289,7 @@ impl<'a> Client<'a> {
             planned.write_why_no_group(members[0], page);
         }
         page.line(2, format_args!("for at most {:?} without a byte, and {:?} in all; then it goes on,", hold.gap, hold.max));
-        page.line(2, format_args!("told as {} if the rest has not come:", Kind::Split));
+        page.line(2, format_args!("reported as {} if the rest has not come:", Kind::Split));
     }
 
     fn tell_sequence(&self, group: usize, page: &mut Page) {
@@ -342,7 +297,7 @@ impl<'a> Client<'a> {
         page.remark();
         page.line(
             1,
-            format_args!("goes on with group {name} after the answer, for the third time: told as {}", Kind::Sequential),
+            format_args!("goes on with group {name} after the answer, for the third time: reported as {}", Kind::Sequential),
         );
         page.line(2, "from now on nothing of this client's is held");
     }
@@ -355,7 +310,7 @@ impl<'a> Client<'a> {
         let (users, credentials) = (&self.config.listen.users, &self.config.upstream.credentials);
         match change.answered_by(self.session.transaction.is_open(), !users.is_empty(), credentials.is_some()) {
             AnsweredBy::Exec => {
-                page.line(1, "as it is; what it changes is known when the transaction is executed:");
+                page.line(1, "unchanged; what it changes is known when the transaction is executed:");
                 return planned.write_answered(at, text::reply(&Role::Queued), page);
             }
             AnsweredBy::OwnUsers => {

@@ -6,10 +6,11 @@ use super::page::{Page, request, word};
 use super::text;
 use respguard_engine::command::{ConnectionEffect, Lane, Spec, Table, ttl_effects};
 use respguard_engine::pipeline::batch::Batch;
-use respguard_engine::pipeline::group::Injected;
 use respguard_engine::pipeline::plan::{Note, Plan, Step};
-use respguard_engine::pipeline::slot::{Probe, Role};
+use respguard_engine::pipeline::probe::Probe;
+use respguard_engine::pipeline::slot::Role;
 use respguard_engine::pipeline::violation::Kind;
+use respguard_engine::pipeline::wire::Injected;
 use respguard_engine::policy::rule::Word;
 use respguard_engine::policy::{Agree, Group, Member, Policy, Recognition};
 use respguard_engine::route::place::{Slots, slots};
@@ -38,7 +39,7 @@ impl Planned<'_> {
             self.noted(step).iter().for_each(|noted| page.note(noted));
             match step {
                 Step::Send { commands } => {
-                    page.line(1, format_args!("as it is, on {}; replies as the server gives them:", self.connection()));
+                    page.line(1, format_args!("unchanged, on {}; replies as the server gives them:", self.connection()));
                     for at in commands.clone() {
                         self.write_sent(at, page);
                         if let Some(Role::Refused(reply)) = self.plan.roles.get(at) {
@@ -102,25 +103,31 @@ impl Planned<'_> {
         if let Note::NearMiss { group, members, why, .. } = note {
             let (name, kind) = (&self.policy.groups()[*group].name, Kind::NearMiss);
             let members = self.numbers(&self.plan.members[members.clone()]);
-            page.line(1, format_args!("{members} would be group {name}, but for one thing, told as {kind}: {why}"));
+            page.line(1, format_args!("{members} would be group {name}, but for one thing, reported as {kind}: {why}"));
         }
         if let Note::LeftOut { group, members, why } = note
             && let [.., last] = self.plan.members[members.clone()]
         {
             let (name, number, kind) = (&self.policy.groups()[*group].name, self.number(last), Kind::Split);
-            page.line(1, format_args!("{number} belongs to group {name}, but stays outside, told as {kind}: {}", why.as_str()));
+            page.line(
+                1,
+                format_args!("{number} belongs to group {name}, but stays outside, reported as {kind}: {}", why.as_str()),
+            );
         }
         if let Note::Obstructed { group, members, why } = note {
             let (name, kind) = (&self.policy.groups()[*group].name, why.kind());
             let members = self.numbers(&self.plan.members[members.clone()]);
-            page.line(1, format_args!("{members} make up group {name}, but pass one by one, told as {kind}: {}", why.as_str()));
+            page.line(
+                1,
+                format_args!("{members} make up group {name}, but pass one by one, reported as {kind}: {}", why.as_str()),
+            );
         }
         if let Note::Broken { group, members, why: Some(why), .. } = note {
             let (name, kind) = (&self.policy.groups()[*group].name, why.kind());
             let members = self.numbers(&self.plan.members[members.clone()]);
             page.line(
                 1,
-                format_args!("{members} begin group {name}, but do not wait for its rest, told as {kind}: {}", why.as_str()),
+                format_args!("{members} begin group {name}, but do not wait for its rest, reported as {kind}: {}", why.as_str()),
             );
         }
     }
@@ -212,11 +219,14 @@ impl Planned<'_> {
         let wanted = group.wanted(self.table, &mut { member });
         for (at, wanted) in commands.iter().zip(wanted) {
             if let Some(wanted) = wanted {
-                page.line(2, format_args!("if the reply to {} is not {wanted}: told as {}", self.number(*at), Kind::Expectation));
+                page.line(
+                    2,
+                    format_args!("if the reply to {} is not {wanted}: reported as {}", self.number(*at), Kind::Expectation),
+                );
             }
         }
         if group.agree == Some(Agree::All) {
-            page.line(2, format_args!("if the replies are not all the same: told as {}", Kind::Expectation));
+            page.line(2, format_args!("if the replies are not all the same: reported as {}", Kind::Expectation));
         }
     }
 
@@ -308,7 +318,7 @@ impl Planned<'_> {
     }
 
     fn write_probe(&self, probe: &Probe, page: &mut Page) {
-        let (place, rule) = (if probe.before { "before it" } else { "behind it" }, &probe.rule);
+        let (place, rule) = (if probe.before { "before it" } else { "after it" }, &probe.rule);
         let (action, mode) = (rule.action.as_str(), self.policy.mode_of(rule.mode).as_str());
         page.line(1, format_args!("{place}, by the proxy itself:"));
         page.line(2, format_args!("PTTL {}", word(&probe.key)));
@@ -321,7 +331,7 @@ impl Planned<'_> {
             page.line(4, format_args!("if it has none: {}", text::without_ttl(rule)));
         }
         if let Some(max) = rule.max.filter(|_| !probe.before) {
-            page.line(4, format_args!("if it is above {max:?}: told as {}", Kind::TtlTooLong));
+            page.line(4, format_args!("if it is above {max:?}: reported as {}", Kind::TtlTooLong));
         }
     }
 

@@ -32,7 +32,7 @@ pub(super) enum What {
 impl What {
     fn as_str(self) -> &'static str {
         match self {
-            What::Sent => "sent as it is",
+            What::Sent => "sent unchanged",
             What::Wrapped => "sent as a transaction",
             What::Guarded => "sent as a guarded transaction",
             What::RolledBack => "sent as a transaction that is rolled back",

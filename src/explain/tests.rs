@@ -33,14 +33,14 @@ fn has(lines: &[String], wanted: &str) -> bool {
     lines.iter().any(|line| line == wanted)
 }
 
-const SHARED: &str = "as it is, on a shared connection; replies as the server gives them:";
-const OWN: &str = "as it is, on the client's own connection; replies as the server gives them:";
+const SHARED: &str = "unchanged, on a shared connection; replies as the server gives them:";
+const OWN: &str = "unchanged, on the client's own connection; replies as the server gives them:";
 
 #[test]
 fn plain_commands_go_out_as_they_are() {
     assert_eq!(
         explained("", "GET a\nSET a 1"),
-        "batch 1, line 1:\n  as it is, on a shared connection; replies as the server gives them:\n    1   GET a\n    2   SET a 1\n"
+        "batch 1, line 1:\n  unchanged, on a shared connection; replies as the server gives them:\n    1   GET a\n    2   SET a 1\n"
     );
 }
 
@@ -65,8 +65,8 @@ fn a_group_is_told_with_its_captures_and_what_goes_on_the_wire() {
             "2   SETEX rt:u:t 60 v",
             "3   SADD sess:u t",
             "replies: each member, its own element of the array that EXEC answers",
-            "if nothing is applied: every member answers an error; told as aborted",
-            "if some members fail: the replies stay as they are (on_partial = report); told as partial_failure",
+            "if nothing is applied: every member answers an error; reported as aborted",
+            "if some members fail: the replies stay as they are (on_partial = report); reported as partial_failure",
             SHARED,
             "4   GET b",
         ]
@@ -76,7 +76,7 @@ fn a_group_is_told_with_its_captures_and_what_goes_on_the_wire() {
 #[test]
 fn a_group_that_fails_on_partial_says_so() {
     let lines = lines(&format!("{LOGIN}on_partial = \"fail\""), "SETEX rt:u:t 60 v\nSADD sess:u t");
-    assert!(has(&lines, "if some members fail: every member answers PARTIAL (on_partial = fail); told as partial_failure"));
+    assert!(has(&lines, "if some members fail: every member answers PARTIAL (on_partial = fail); reported as partial_failure"));
 }
 
 #[test]
@@ -84,9 +84,9 @@ fn a_group_that_is_only_observed_says_why() {
     let input = "SETEX rt:u:t 60 v\nSADD sess:u t";
     let by_level = lines(&format!("{LOGIN}atomic = \"observe\""), input);
     assert!(has(&by_level, "group login (observe), on a shared connection:"));
-    assert!(has(&by_level, "on the wire: as it is, because atomic = observe"));
+    assert!(has(&by_level, "on the wire: unchanged, because atomic = observe"));
     let by_mode = lines(&format!("mode = \"observe\"\n{LOGIN}"), input);
-    assert!(has(&by_mode, "on the wire: as it is, because mode = observe"));
+    assert!(has(&by_mode, "on the wire: unchanged, because mode = observe"));
 }
 
 #[test]
@@ -109,7 +109,7 @@ fn what_is_nearly_a_group_is_told_with_the_member_that_is_missing() {
 fn the_beginning_of_a_group_at_the_end_is_held() {
     let begun = lines(LOGIN, "GET a\nSETEX rt:u:t 60 v");
     assert!(has(&begun, "2: held, because this begins group login"), "{begun:?}");
-    assert!(has(&begun, "told as split if the rest has not come:"));
+    assert!(has(&begun, "reported as split if the rest has not come:"));
     let never = explained(&format!("[pipeline]\nhold_ms = 0\n{LOGIN}"), "SETEX rt:u:t 60 v");
     assert!(!never.contains("held") && never.contains("nothing more came in this batch"), "{never}");
 }
@@ -146,8 +146,7 @@ fn a_transaction_in_two_batches_pins_until_its_exec() {
 #[test]
 fn a_group_within_a_watch_is_left_alone() {
     let lines = lines(LOGIN, "WATCH k\nSETEX rt:u:t 60 v\nSADD sess:u t");
-    let why =
-        "on the wire: as it is, because the client's own WATCH is in force, which a transaction would use up; told as unwrapped";
+    let why = "on the wire: unchanged, because the client's own WATCH is in force, which a transaction would use up; reported as unwrapped";
     assert!(has(&lines, why), "{lines:?}");
 }
 
@@ -155,7 +154,7 @@ fn a_group_within_a_watch_is_left_alone() {
 fn a_subscriber_waits_for_its_confirmation_where_what_follows_depends_on_it() {
     for rest in ["MONITOR", "SETEX rt:u:t 60 v\nSADD sess:u t", "BLPOP a 0"] {
         let lines = lines(LOGIN, &format!("SUBSCRIBE a\n{rest}"));
-        assert!(lines.iter().any(|line| line.contains("(MONITOR) pins") || line.starts_with("as it is")), "{lines:?}");
+        assert!(lines.iter().any(|line| line.contains("(MONITOR) pins") || line.starts_with("unchanged")), "{lines:?}");
     }
     let lines = lines(LOGIN, "HELLO 3\nSUBSCRIBE a\nSETEX rt:u:t 60 v\nSADD sess:u t");
     assert!(has(&lines, "group login (transaction), on the client's own connection:"), "{lines:?}");
@@ -176,13 +175,13 @@ fn a_key_that_must_expire_is_told_with_its_rule_and_the_question_about_it() {
             "1   SET s:1 v",
             "ttl of s:1: dropped; a new key has none (rule sessions, s:*)",
             "2   SET other v",
-            "behind it, by the proxy itself:",
+            "after it, by the proxy itself:",
             "PTTL s:1",
             "reply: not for the client: the proxy keeps the reply",
             "why: SET may leave the key without the TTL (rule sessions, action = flag, mode = enforce)",
-            "if it has none: asked again 1s later, and told as ttl_missing, as ttl_dropped if it had one before, \
+            "if it has none: asked again 1s later, and reported as ttl_missing, as ttl_dropped if it had one before, \
              as ttl_late if it has one by then",
-            "if it is above 3600s: told as ttl_too_long",
+            "if it is above 3600s: reported as ttl_too_long",
         ]
     );
 }
@@ -330,7 +329,7 @@ fn a_recorded_client_that_sends_one_command_after_the_other_is_not_waited_for_fo
     let lines = lines(LOGIN, &recorded(&reads));
     let held = lines.iter().filter(|line| line.ends_with(": held, because this begins group login")).count();
     assert_eq!(held, 3, "{lines:#?}");
-    assert!(has(&lines, "goes on with group login after the answer, for the third time: told as sequential"), "{lines:#?}");
+    assert!(has(&lines, "goes on with group login after the answer, for the third time: reported as sequential"), "{lines:#?}");
 }
 
 #[test]
@@ -418,7 +417,7 @@ fn a_summary_counts_what_is_done_and_a_quiet_explanation_leaves_out_what_passes(
     assert!(!quiet.contains("GET a") && !quiet.contains("GET b"), "{quiet}");
     let summary = shown(Form::Summary);
     for line in [
-        "sent as it is: 3 times, 4 commands",
+        "sent unchanged: 3 times, 4 commands",
         "sent as a transaction (login): 1 time, 2 commands",
         "pins the client (blocking): 1 time, 1 command",
     ] {
@@ -443,7 +442,7 @@ fn a_recording_has_one_line_for_each_command_unless_more_is_asked_for() {
     let text = explain(&config, &table, recording.into(), Form::Lines).expect("the input is good");
     let lines: Vec<_> = text.lines().collect();
     for line in [
-        "client 7, at 1.000 ms: 2   GET a  -> sent as it is",
+        "client 7, at 1.000 ms: 2   GET a  -> sent unchanged",
         "client 7, at 1.000 ms: 3   SETEX rt:u:t 60 v  -> sent as a transaction (login)",
         "client 7, at 1.000 ms: 4   SADD sess:u t  -> sent as a transaction (login)",
     ] {

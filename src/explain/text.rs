@@ -6,7 +6,8 @@ use std::time::Duration;
 use super::page::{request, word};
 use respguard_engine::command::{ClientCommand, CommandId, ConnectionEffect, PinReason, Table, Transaction, TtlEffect};
 use respguard_engine::pipeline::plan::Answer;
-use respguard_engine::pipeline::slot::{Probe, Role};
+use respguard_engine::pipeline::probe::Probe;
+use respguard_engine::pipeline::slot::Role;
 use respguard_engine::pipeline::violation::Kind;
 use respguard_engine::policy::rule::Word;
 use respguard_engine::policy::{OnDuplicate, OnPartial, TtlRule, Why};
@@ -132,7 +133,7 @@ pub(super) fn ttl_effect(effect: TtlEffect) -> String {
             let time = "set to a moment".to_owned();
             if conditional { format!("{time}, under a condition") } else { time }
         }
-        TtlEffect::Create => "a new key has none; a key that is there stays as it is".to_owned(),
+        TtlEffect::Create => "a new key has none; an existing key keeps its TTL".to_owned(),
         TtlEffect::Drop => "dropped; a new key has none".to_owned(),
         TtlEffect::KeepOrCreate => "kept; a new key has none".to_owned(),
         TtlEffect::Keep => "kept; no key is created".to_owned(),
@@ -156,7 +157,7 @@ pub(super) fn probe(probe: &Probe, table: &Table) -> String {
 /// What follows when a key has no time to live right behind its write.
 pub(super) fn without_ttl(rule: &TtlRule) -> String {
     format!(
-        "asked again {:?} later, and told as {}, as {} if it had one before, as {} if it has one by then",
+        "asked again {:?} later, and reported as {}, as {} if it had one before, as {} if it has one by then",
         rule.grace,
         Kind::TtlMissing,
         Kind::TtlDropped,
@@ -167,7 +168,7 @@ pub(super) fn without_ttl(rule: &TtlRule) -> String {
 /// What becomes of a group that was applied before.
 pub(super) fn on_duplicate(on_duplicate: OnDuplicate) -> String {
     match on_duplicate {
-        OnDuplicate::Error => format!("nothing is applied and every member answers -DUPLICATE; told as {}", Kind::Duplicate),
+        OnDuplicate::Error => format!("nothing is applied and every member answers -DUPLICATE; reported as {}", Kind::Duplicate),
         OnDuplicate::Replay => "nothing is applied and every member answers what it did then, or -DUPLICATE".to_owned(),
     }
 }
@@ -178,7 +179,7 @@ pub(super) fn on_partial(on_partial: OnPartial) -> String {
         OnPartial::Report => "the replies stay as they are",
         OnPartial::Fail => "every member answers PARTIAL",
     };
-    format!("{replies} (on_partial = {}); told as {}", on_partial.as_str(), Kind::PartialFailure)
+    format!("{replies} (on_partial = {}); reported as {}", on_partial.as_str(), Kind::PartialFailure)
 }
 
 /// Why the command with this number is not the member that should have come.

@@ -204,7 +204,7 @@ impl Removal<'_> {
         let conclusion = self.log.conclude(ids, &self.run.id, unix_ms(SystemTime::now()), outcome).await;
         if let Err(error) = conclusion {
             // What was removed is in the log all the same.
-            warn!(%error, "the log of repairs cannot be written any more");
+            warn!(%error, "the repair log can no longer be written");
         }
     }
 

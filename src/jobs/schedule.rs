@@ -35,7 +35,7 @@ pub async fn keep(jobs: Jobs) {
             }
             Err(refused) => {
                 if told.as_ref() != Some(&refused) {
-                    warn!(%refused, "a scheduled audit cannot begin; it is tried again, and said again when it is for another reason");
+                    warn!(%refused, "a scheduled audit cannot start; it will be tried again, and logged again when the reason changes");
                     // A server that is away is told of by the breaker; nobody else tells of the file.
                     if matches!(refused, Refused::Log(_) | Refused::NoLog) {
                         jobs.count_failed();

@@ -66,7 +66,7 @@ pub(super) async fn undo(run: &mut Run, log: &RepairLog, places: Vec<u64>) -> Va
         shown.push(shown_of(&entry, &undone));
     }
     let (all, id) = (shown.len(), run.id.clone());
-    info!(run = id, restored, all, "what repairs removed was put back");
+    info!(run = id, restored, all, "removed data was restored");
     json!({ "id": id, "kind": "undo", "restored": restored, "things": shown })
 }
 

@@ -9,7 +9,7 @@ use crate::net::upstream::lane::{Lane, TtlFixRight};
 use crate::telemetry::compressed;
 use crate::telemetry::label::{FailureScope, GroupOutcome, ResolutionOutcome, RetryKind, TtlOutcome, ValueDirection};
 use respguard_engine::pipeline::finding::{Direction, Finding, Outcome, Place, Resolution, TtlState};
-use respguard_engine::pipeline::slot::Probe;
+use respguard_engine::pipeline::probe::Probe;
 use respguard_engine::pipeline::violation::Kind;
 
 /// Reports everything in `found` about the client at `peer`; true when the upstream connection must
@@ -42,7 +42,7 @@ pub fn conclude(context: &Rc<Context>, peer: &str, lane: &Rc<Lane>, found: &mut 
                 compressed::count_value(&rule, value_direction(direction), original, stored);
             }
             Finding::Corrupt { rule } => {
-                tracing::warn!(rule = %rule, "a compressed value cannot be read");
+                tracing::warn!(rule = %rule, "a compressed value cannot be decompressed");
                 compressed::count_failed(&rule, 1);
             }
             Finding::CompressRefused { rule } => compressed::count_refused(&rule, 1),

@@ -23,6 +23,8 @@ use tokio_util::sync::CancellationToken;
 pub const CONNECTIONS_MAX: usize = 64;
 /// How long a new connection has for its first request's head, and any request for its answer.
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a connection lives beyond a request's time, for the answer that says so.
+const OVERDUE_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long a connection may live without a byte of an answer, from its first answer on.
 pub const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long open requests have once the listener is told to stop.
@@ -115,16 +117,21 @@ async fn wait_out(error: &io::Error) {
 
 /// A connection that fails once it has gone too long without writing a byte of an answer.
 ///
-/// What is read does not push the deadline back, so a request that trickles in ends with the deadline too.
+/// What is read does not push the deadline back, so a request that trickles in ends with the deadline too; but once its head
+/// is complete, there is time for its answer.
 struct Deadlined {
     stream: TcpStream,
     deadline: Pin<Box<Sleep>>,
+    head: HeadEnd,
+    /// A head has ended since a byte of an answer was written.
+    owes_answer: bool,
     _slot: OwnedSemaphorePermit,
 }
 
 impl Deadlined {
     fn new(stream: TcpStream, slot: OwnedSemaphorePermit) -> Deadlined {
-        Deadlined { stream, deadline: Box::pin(sleep(REQUEST_TIMEOUT)), _slot: slot }
+        let deadline = Box::pin(sleep(REQUEST_TIMEOUT));
+        Deadlined { stream, deadline, head: HeadEnd::default(), owes_answer: false, _slot: slot }
     }
 
     fn check(&mut self, context: &mut Context<'_>) -> io::Result<()> {
@@ -136,6 +143,7 @@ impl Deadlined {
 
     fn noted(&mut self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
         if matches!(written, Poll::Ready(Ok(_))) {
+            self.owes_answer = false;
             self.deadline.as_mut().reset(Instant::now() + IDLE_TIMEOUT);
         }
         written
@@ -145,7 +153,41 @@ impl Deadlined {
 impl AsyncRead for Deadlined {
     fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         self.check(context)?;
-        Pin::new(&mut self.stream).poll_read(context, into)
+        let before = into.filled().len();
+        let read = Pin::new(&mut self.stream).poll_read(context, into);
+        // Once only: empty lines without a request keep nobody's connection.
+        if self.head.ends_in(&into.filled()[before..]) && !self.owes_answer {
+            self.owes_answer = true;
+            let answered_by = Instant::now() + REQUEST_TIMEOUT + OVERDUE_TIMEOUT;
+            let deadline = self.deadline.deadline().max(answered_by);
+            self.deadline.as_mut().reset(deadline);
+        }
+        read
+    }
+}
+
+/// Finds the empty line that ends a request's head.
+#[derive(Debug, Default)]
+struct HeadEnd {
+    /// Whether the line that is being read has nothing on it so far.
+    is_empty_line: bool,
+}
+
+impl HeadEnd {
+    /// True if a head ends within the bytes that come next.
+    fn ends_in(&mut self, bytes: &[u8]) -> bool {
+        let mut ends = false;
+        for byte in bytes {
+            match byte {
+                b'\n' => {
+                    ends |= self.is_empty_line;
+                    self.is_empty_line = true;
+                }
+                b'\r' => {}
+                _ => self.is_empty_line = false,
+            }
+        }
+        ends
     }
 }
 
@@ -176,5 +218,68 @@ impl AsyncWrite for Deadlined {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::routing::get;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    use super::*;
+
+    #[test]
+    fn a_head_ends_with_an_empty_line_however_it_is_cut() {
+        let head = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+        for cut in 0..head.len() {
+            let mut end = HeadEnd::default();
+            assert!(!end.ends_in(&head[..cut]), "{cut}");
+            assert!(end.ends_in(&head[cut..]), "{cut}");
+        }
+        assert!(HeadEnd::default().ends_in(b"GET / HTTP/1.0\n\n"));
+    }
+
+    /// A connection to a listener whose only route never answers.
+    async fn connected() -> (TcpStream, CancellationToken) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let routes = Router::new().route("/", get(std::future::pending::<Response>));
+        let shutdown = CancellationToken::new();
+        tokio::spawn(serve(listener, routes, shutdown.clone()));
+        (TcpStream::connect(address).await.unwrap(), shutdown)
+    }
+
+    #[tokio::test]
+    async fn empty_lines_keep_no_connection() {
+        let (client, shutdown) = connected().await;
+        let (mut reading, mut writing) = client.into_split();
+        let trickle = async {
+            while writing.write_all(b"\r\n\r\n").await.is_ok() {
+                sleep(Duration::from_secs(1)).await;
+            }
+        };
+        let ended = async {
+            // A reset ends it as well.
+            let _ = reading.read_to_string(&mut String::new()).await;
+        };
+        let longest = 2 * REQUEST_TIMEOUT + OVERDUE_TIMEOUT;
+        timeout(longest, async {
+            tokio::select! { () = trickle => {} () = ended => {} }
+        })
+        .await
+        .expect("it is closed");
+        shutdown.cancel();
+    }
+
+    #[tokio::test]
+    async fn a_request_that_takes_too_long_is_told_so() {
+        let (mut client, shutdown) = connected().await;
+        // The request's time begins later than its connection's.
+        sleep(Duration::from_millis(500)).await;
+        client.write_all(b"GET / HTTP/1.0\r\n\r\n").await.unwrap();
+        let mut answer = String::new();
+        timeout(REQUEST_TIMEOUT + OVERDUE_TIMEOUT, client.read_to_string(&mut answer)).await.unwrap().unwrap();
+        assert!(answer.starts_with("HTTP/1.0 504 ") && answer.contains("no answer within 5 seconds"), "{answer}");
+        shutdown.cancel();
     }
 }

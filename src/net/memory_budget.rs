@@ -67,6 +67,11 @@ impl MemoryBudget {
         bytes < LITTLE || bytes < self.allowance(2)
     }
 
+    /// True when there can be room for so many bytes, once all others are gone.
+    pub fn can_have_room_for(&self, bytes: usize) -> bool {
+        bytes < LITTLE || bytes < self.max.get() / 2
+    }
+
     /// Somebody waits for room.
     pub fn note_short(&self) {
         self.is_short.set(true);
@@ -103,5 +108,14 @@ mod tests {
         kept.change(&two, 0);
         kept.change(&one, 0);
         assert_eq!(kept.bytes(), 0);
+    }
+
+    #[test]
+    fn there_can_be_room_for_half_of_what_there_is_once_all_is_gone() {
+        let (kept, one) = (MemoryBudget::default(), Cell::new(0));
+        kept.set_max(10 * LITTLE);
+        kept.change(&one, 4 * LITTLE);
+        let of = |bytes| (kept.has_room_for(bytes), kept.can_have_room_for(bytes));
+        assert_eq!((of(2 * LITTLE), of(4 * LITTLE), of(6 * LITTLE)), ((true, true), (false, true), (false, false)));
     }
 }

@@ -7,7 +7,7 @@ use crate::net::upstream::call::Answer;
 use crate::net::upstream::lane::Lane;
 use crate::telemetry::label::TtlOutcome;
 use respguard_engine::pipeline::named_keys;
-use respguard_engine::pipeline::slot::Probe;
+use respguard_engine::pipeline::probe::Probe;
 use respguard_engine::pipeline::violation::{Kind, Violation};
 use respguard_resp::{encode, value};
 

@@ -11,14 +11,14 @@ pub struct Signs {
 }
 
 impl Signs {
-    /// What was asked then has been answered.
+    /// A question of that time has been answered.
     pub fn answered(&self, asked_at: Instant) {
         if self.asked_at.get() < Some(asked_at) {
             self.asked_at.set(Some(asked_at));
         }
     }
 
-    /// When the question was asked, of all that were answered, that was asked last.
+    /// The time of the latest question that has been answered.
     pub fn asked_at(&self) -> Option<Instant> {
         self.asked_at.get()
     }

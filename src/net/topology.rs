@@ -40,7 +40,7 @@ impl View {
     }
 }
 
-/// The primary, for those who connect to it. Cheap to clone.
+/// The current primary. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Primary {
     view: watch::Receiver<View>,

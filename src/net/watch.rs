@@ -4,7 +4,7 @@ use std::cell::Cell;
 
 use tokio::sync::Notify;
 
-/// Whether it is looked, and who is told that there is something to look at.
+/// Whether the check runs, and the task to wake when there is something to check.
 #[derive(Debug, Default)]
 pub struct Watch {
     begun: Cell<bool>,

@@ -1,6 +1,6 @@
 //! Up to which length a request is buffered whole.
 
-/// A longer request is cut through on a connection of its own instead of being held whole.
+/// A longer request is passed on over the client's own connection while it arrives, instead of being buffered whole.
 pub const STREAM_BYTES: usize = 64 * 1024;
 /// A request that may belong to a group is held whole up to this size.
 pub const MEMBER_BYTES_MAX: usize = 8 * 1024 * 1024;

@@ -7,8 +7,7 @@ use std::sync::Arc;
 use tokio::task::JoinSet;
 use tracing::{debug, warn};
 
-use super::ACCEPT_PAUSE;
-use super::listener::{Accepted, Listener};
+use super::listener::{ACCEPT_PAUSE, Accepted, Listener};
 use super::proxy_header::{self, Said};
 use crate::net::network::Network;
 use crate::net::registry::{Mailbox, Message, Registry, Socket};

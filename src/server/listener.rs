@@ -5,14 +5,17 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::Path;
+use std::time::Duration;
 
 use socket2::{Domain, Protocol, SockAddr, Type};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream, lookup_host};
 
-use super::ServerError;
+use super::error::ServerError;
 use crate::net::address::Address;
 use crate::net::registry::Socket;
 
+/// Pause after an accept failed for want of file descriptors or memory.
+pub(super) const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// Connections that may wait to be accepted.
 const BACKLOG: i32 = 1024;
 

@@ -95,11 +95,11 @@ impl Live {
                 ReloadOutcome::Applied
             }
             Reload::Refused(errors) => {
-                warn!(%errors, "the configuration is refused: the rules before stay in force");
+                warn!(%errors, "the configuration is invalid: the previous rules stay in force");
                 ReloadOutcome::Refused
             }
             Reload::Unreadable(error) => {
-                warn!(error, "the configuration cannot be read: the rules before stay in force");
+                warn!(error, "the configuration cannot be read: the previous rules stay in force");
                 ReloadOutcome::Unreadable
             }
         });
@@ -145,7 +145,7 @@ impl Live {
                 "an operator has switched the rules' mode until the next reload"
             );
         } else {
-            info!(mode = mode.as_str(), "the rules' mode is the configuration's");
+            info!(mode = mode.as_str(), "the rules' mode is that of the configuration again");
         }
         let body = json!({ "mode": mode.as_str(), "configured": configured.as_str(), "until_reload": is_switched });
         Answer { status: StatusCode::OK, body }

@@ -43,7 +43,7 @@ impl Reached {
 ///
 /// # Errors
 /// There is no runtime to be had, or a certificate is no good.
-pub fn reach(config: &Config) -> Result<Reached, super::ServerError> {
+pub fn reach(config: &Config) -> Result<Reached, super::error::ServerError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let certificates = security::certificates(config)?;
     // The servers are named where they are asked.
@@ -63,7 +63,7 @@ pub fn reach(config: &Config) -> Result<Reached, super::ServerError> {
     }))
 }
 
-/// Who serves which slots of the cluster that the configuration names; `None` where nobody says so soon.
+/// Which node serves which slots of the configured cluster; `None` if no node answers soon.
 pub fn who_serves(config: &Config) -> Option<Assignment> {
     let Topology::Cluster(named) = &config.upstream.topology else { return None };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().ok()?;

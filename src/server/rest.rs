@@ -7,8 +7,8 @@ use std::sync::atomic::AtomicU64;
 use tokio::sync::Semaphore;
 use tracing::warn;
 
-use super::listener::Listener;
-use super::{ACCEPT_PAUSE, ServerError};
+use super::error::ServerError;
+use super::listener::{ACCEPT_PAUSE, Listener};
 use crate::config::Rest;
 use crate::net::address::Address;
 use crate::net::registry::{Mailbox, Message, Socket};

@@ -42,7 +42,7 @@ impl ServiceManager {
                 is_stopping: Arc::default(),
             },
             Err(error) => {
-                warn!(%error, "NOTIFY_SOCKET names no socket: the service manager is told nothing");
+                warn!(%error, "NOTIFY_SOCKET names no socket: the service manager is not notified");
                 ServiceManager::default()
             }
         }
@@ -70,7 +70,7 @@ impl ServiceManager {
                     manager.tell("WATCHDOG=1");
                     is_told = false;
                 } else if !std::mem::replace(&mut is_told, true) {
-                    warn!(after = ?interval, "a worker does not answer: the service manager will start the process anew");
+                    warn!(after = ?interval, "a worker does not respond: the service manager will restart the process");
                 }
             }
         }))
@@ -79,7 +79,7 @@ impl ServiceManager {
     fn tell(&self, state: &str) {
         let Some(socket) = &self.socket else { return };
         if let Err(error) = socket.0.send_to_addr(state.as_bytes(), &socket.1) {
-            warn!(%error, state, "the service manager cannot be told");
+            warn!(%error, state, "the service manager cannot be notified");
         }
     }
 }

@@ -28,7 +28,7 @@ impl Surveyed {
     pub(super) async fn at_start(settings: &Settings) -> Surveyed {
         let mut surveyed = Surveyed { table: Arc::new(Table::builtin()), server: None, described: false };
         if let Err(error) = surveyed.ask(settings).await {
-            warn!(%error, "the server has not described its commands: is it running, and is [upstream] address right? The built-in table is used until it does");
+            warn!(%error, "the server has not listed its commands: is it running, and is [upstream] address right? The built-in table is used until it does");
         }
         surveyed
     }
@@ -36,7 +36,7 @@ impl Surveyed {
     /// Rules about commands that the server lacks do nothing: the clients that send them get its error.
     pub(super) fn warn_of_absent(&self, policy: &Policy) {
         for (rule, command) in absent(policy, &self.table) {
-            warn!(rule, command, "the server does not have this command, which the rule is about");
+            warn!(rule, command, "the server does not have this command, which a rule names");
         }
     }
 

@@ -34,19 +34,19 @@ pub fn count_refused_login() {
     counter!(names::LOGINS_REFUSED_TOTAL).increment(1);
 }
 
-/// Counts a client with whom TLS came to nothing.
+/// Counts a failed TLS handshake of a client.
 pub fn count_failed_handshake() {
     counter!(names::TLS_HANDSHAKES_FAILED_TOTAL).increment(1);
 }
 
-/// Shows where the breaker stands: 1 for that state, 0 for the others.
+/// Shows the state of the breaker: 1 for that state, 0 for the others.
 pub fn set_breaker_state(now: BreakerState) {
     for state in BreakerState::ALL {
         gauge!(names::BREAKER_STATE, key::STATE => state.as_str()).set(if state == now { 1.0 } else { 0.0 });
     }
 }
 
-/// Counts that the breaker has come to another state.
+/// Counts a change of the breaker's state.
 pub fn count_breaker_transition(to: BreakerState) {
     counter!(names::BREAKER_TRANSITIONS_TOTAL, key::TO => to.as_str()).increment(1);
 }
@@ -71,7 +71,7 @@ pub fn set_slots_unserved(slots: usize) {
     gauge!(names::SLOTS_UNSERVED).set(slots as f64);
 }
 
-/// Counts that the servers behind the proxy have changed.
+/// Counts a change of the topology.
 pub fn count_topology_change(kind: TopologyChange) {
     counter!(names::TOPOLOGY_CHANGES_TOTAL, key::KIND => kind.as_str()).increment(1);
 }

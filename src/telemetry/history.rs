@@ -32,7 +32,7 @@ pub struct Minute {
     pub seconds_open: u32,
 }
 
-/// How often one kind of violation of one rule was told.
+/// The count of one kind of violation of one rule.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Told {
     pub kind: Kind,

@@ -34,7 +34,7 @@ pub struct Reporter {
     sink: Option<Sink>,
 }
 
-/// Which violations are wanted.
+/// A filter for violations.
 #[derive(Clone, Debug, Default)]
 pub struct Wanted {
     pub kind: Option<Kind>,
@@ -114,7 +114,7 @@ impl Reporter {
         self.select(&Wanted::default(), limit)
     }
 
-    /// The newest violations that are wanted, at most `limit`.
+    /// The newest violations that match, at most `limit`.
     pub fn select(&self, wanted: &Wanted, limit: usize) -> Recent {
         self.lock().ring.recent(wanted, limit)
     }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 /// Requests kept in memory.
 pub const KEPT_MAX: usize = 256;
-/// Beyond so many a second they are only counted.
+/// Beyond this number per second they are only counted.
 pub const KEPT_PER_SECOND_MAX: u32 = 100;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -78,17 +78,17 @@ struct Ring {
 }
 
 impl SlowLog {
-    /// Takes what takes at least so long.
+    /// A log of requests that take at least this long.
     pub fn new(threshold: Option<Duration>) -> SlowLog {
         SlowLog { threshold, ring: Arc::default() }
     }
 
-    /// What takes so long is slow.
+    /// The time from which a request is slow.
     pub fn threshold(&self) -> Option<Duration> {
         self.threshold
     }
 
-    /// True when so long is slow.
+    /// Whether this time is slow.
     pub fn is_slow(&self, time: Duration) -> bool {
         self.threshold.is_some_and(|threshold| time >= threshold)
     }
@@ -120,7 +120,7 @@ impl SlowLog {
         }
     }
 
-    /// The newest that are wanted, at most so many.
+    /// The newest that match, at most `limit`.
     pub fn recent(&self, limit: usize, is_wanted: impl Fn(&Slow) -> bool) -> Recent {
         let ring = self.lock();
         let slow = ring.kept.iter().rev().filter(|slow| is_wanted(slow)).take(limit).cloned().collect();

@@ -26,7 +26,7 @@ pub struct WorkerLoad {
     pub clients: usize,
 }
 
-/// What became of one group since the start.
+/// The outcomes of one group since the start.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct GroupTotals {
     pub outcomes: [u64; GroupOutcome::ALL.len()],
@@ -52,7 +52,7 @@ impl GroupTotals {
 }
 
 impl Totals {
-    /// Adds what became of a group.
+    /// Adds the outcome of a group.
     pub fn add_group(&self, name: &Arc<str>, outcome: GroupOutcome, count: u64) {
         self.change(name, |totals| totals.outcomes[outcome.index()] += count);
     }
@@ -97,12 +97,12 @@ impl Totals {
         self.groups.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// A worker says how much it has to do.
+    /// Sets the load of a worker.
     pub fn set_worker(&self, number: usize, load: WorkerLoad) {
         self.workers.lock().unwrap_or_else(PoisonError::into_inner).insert(number, load);
     }
 
-    /// What each worker last said, by its number.
+    /// The latest load of each worker, by number.
     pub fn workers(&self) -> BTreeMap<usize, WorkerLoad> {
         self.workers.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }

@@ -19,13 +19,12 @@ use super::label::{
 use super::latency::{GroupLatencies, Latencies};
 use super::names;
 use super::totals::{Totals, WorkerLoad};
+pub use commands::OTHER;
+
 use commands::Commands;
 use meter::{Level, Meter};
 use rest::RestRequests;
 use rows::Rows;
-
-/// The command label of everything that the command table does not know.
-pub const OTHER: usize = 0;
 
 /// What one worker has counted since the last flush. Counting costs an addition: no atomics, no lock, no clock, no allocation.
 ///
@@ -115,7 +114,12 @@ impl WorkerMetrics {
 
     /// Counts a command by its index; one beyond the table is [`OTHER`].
     pub fn command(&self, index: usize) {
-        self.commands.add(index, 1);
+        self.commands(index, 1);
+    }
+
+    /// Counts so many of it.
+    pub fn commands(&self, index: usize, requests: usize) {
+        self.commands.add(index, requests as u64);
     }
 
     /// Counts `n` requests of one class that took `elapsed` each.
@@ -239,7 +243,7 @@ impl WorkerMetrics {
         self.ttl_checks.borrow().row_of(name).unwrap_or(usize::MAX)
     }
 
-    /// Counts what became of a group, by its row. A group that was never named is not counted.
+    /// Counts the outcome of a group, by its row. A group that was never named is not counted.
     pub fn group(&self, row: usize, outcome: GroupOutcome) {
         self.groups.borrow().add(row, outcome.index());
     }
@@ -284,12 +288,12 @@ impl WorkerMetrics {
         self.rest.get_or_init(RestRequests::at_zero).add(endpoint, status, elapsed);
     }
 
-    /// Counts a REST request that its client says to have sent before.
+    /// Counts a REST request that its client marked as sent again.
     pub fn rest_resent(&self) {
         self.rest.get_or_init(RestRequests::at_zero).add_resent();
     }
 
-    /// The worker of this number has been busy for so long since the start.
+    /// Records the load of the worker with this number.
     pub fn load(&self, number: usize, load: WorkerLoad) {
         self.totals.set_worker(number, load);
     }

@@ -35,6 +35,13 @@ pub struct Written {
     pub modules: Vec<String>,
 }
 
+/// One path of a `use`.
+pub struct Used {
+    pub segments: Vec<String>,
+    /// Others may import it from here.
+    pub is_public: bool,
+}
+
 /// Every `.rs` file below a folder of the repository.
 pub fn below(folder: &str) -> Vec<Source> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -79,6 +86,21 @@ impl Source {
             module.pop();
         }
         module
+    }
+
+    /// What is brought in by `use` outside of tests and of inline modules.
+    pub fn uses(&self) -> Vec<Used> {
+        let mut found = Vec::new();
+        for (index, token) in self.tokens.iter().enumerate() {
+            if matches!(&token.kind, Kind::Word(word) if word == "use") && !token.test && token.modules.is_empty() {
+                let before = index.checked_sub(1).map(|before| &self.tokens[before].kind);
+                let is_public = matches!(before, Some(Kind::Mark(')'))) || before == Some(&Kind::Word("pub".to_owned()));
+                let mut branches = Vec::new();
+                self.tree(index + 1, &[], &mut branches);
+                found.extend(branches.into_iter().map(|segments| Used { segments, is_public }));
+            }
+        }
+        found
     }
 
     /// Every path whose first word is one of `starts`.

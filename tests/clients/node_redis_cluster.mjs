@@ -48,6 +48,6 @@ for (const protocol of [2, 3]) {
   await within(10_000, client.connect(), 'connecting');
   await Promise.all(client.masters.map(async (node) => (await client.nodeClient(node)).flushAll()));
   failed += await run(`node-redis ${version} createCluster`, protocol, [one_node, plain_commands, groups, transaction, pubsub], { client });
-  client.destroy();
+  await within(10_000, client.close(), 'closing');
 }
 process.exit(failed ? 1 : 0);

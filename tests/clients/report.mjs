@@ -20,6 +20,12 @@ export async function refused(promise, what) {
   return value;
 }
 
+// A client of node-redis that is destroyed rejects what it asks on its own account, and nobody takes that.
+// What a check asks is awaited by the check.
+process.on('unhandledRejection', (error) => {
+  if (error?.constructor?.name !== 'DisconnectsClientError') throw error;
+});
+
 // What `promise` gives, unless it takes longer.
 export function within(milliseconds, promise, what) {
   let timer;

@@ -114,7 +114,7 @@ export async function down() {
   await says("#upstream", /^down$/);
   await says("#server-note", /respguard cannot reach 127\.0\.0\.1:\d+/);
   await says("#breaker", /closed|open/);
-  await says("#chart-upstream figcaption", /down for \d+ s; last at/);
+  await says("#chart-upstream figcaption", /down for \d+ (s|min)\b.*; last at/);
   await pictures("down");
 }
 

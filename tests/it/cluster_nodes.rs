@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::harness::wire::requests;
-use crate::harness::{Nodes, Program, Proxy, RedisServer, Setup, Wire, eventually, request, text};
+use crate::harness::{Nodes, PATIENCE, Program, Proxy, RedisServer, Setup, Wire, eventually, request, text};
 
 fn before(nodes: &Nodes, upstream: &str) -> Proxy {
     let groups = r#"
@@ -62,6 +62,48 @@ fn inside_multi_wait_answers_at_once_as_a_node_does() {
     }
     let flags = nodes.servers[1].ask("CLIENT LIST TYPE normal");
     assert!(!flags.lines().any(|line| line.contains("flags=r") || line.contains("flags=e")), "{flags}");
+}
+
+#[test]
+fn whose_node_hangs_for_longer_than_a_connection_may_is_told_so_and_stays_connected() {
+    let more = || "--cluster-require-full-coverage no".to_owned();
+    let nodes = Nodes::start_as(Program::under_test(), 3, false, more);
+    let proxy = before(&nodes, "request_timeout_ms = 2000\nstall_timeout_ms = 500\n");
+    let keys: Vec<String> = (0..2).map(|at| nodes.key_of(at, "k")).collect();
+    let (mut wire, mut other) = (proxy.wire(), proxy.wire());
+    assert_eq!(wire.ask(&format!("SET {} 1", keys[0])), "+OK\r\n");
+    nodes.servers[0].pause();
+    for line in [format!("SET {} 2", keys[0]), format!("GET {}", keys[0])] {
+        wire.send_line(&line);
+        // That the other node answers shows that a connection which does not is no busy server's.
+        let since = Instant::now();
+        while wire.is_silent_for(Duration::from_millis(20)) && since.elapsed() < PATIENCE {
+            assert_eq!(other.ask(&format!("SET {} 1", keys[1])), "+OK\r\n");
+        }
+        let reply = text(&wire.reply());
+        assert!(reply.starts_with("-TIMEOUT ") || reply.starts_with("-ERR respguard: "), "{line}: {reply}");
+    }
+    nodes.servers[0].resume();
+    eventually("it is served again", || wire.ask(&format!("EXISTS {}", keys[0])) == ":1\r\n");
+}
+
+#[test]
+fn who_a_client_is_does_not_change_inside_a_transaction() {
+    let nodes = Nodes::start(2, false);
+    let proxy = before(&nodes, LONG);
+    let (key, mut wire) = (nodes.key_of(1, "k"), proxy.wire());
+    for line in ["AUTH secret", "AUTH default secret", "HELLO", "HELLO 3", "HELLO 3 AUTH default secret"] {
+        let name = line.split(' ').next().unwrap_or_default();
+        let lines = ["MULTI", &format!("SET {key} 1"), line, "EXEC"];
+        let one_by_one = lines.map(|line| wire.ask(line));
+        for replies in [wire.pipeline(&lines), one_by_one.to_vec()] {
+            assert_eq!(replies[..2], ["+OK\r\n", "+QUEUED\r\n"], "{line}");
+            assert_eq!(replies[2], format!("-ERR respguard: {name} inside MULTI is not possible on a cluster\r\n"));
+            assert!(replies[3].starts_with("-EXECABORT "), "{line}: {replies:?}");
+        }
+    }
+    assert_eq!(wire.ask(&format!("EXISTS {key}")), ":0\r\n");
+    assert!(wire.ask("HELLO 3").starts_with('%'), "outside it is asked");
 }
 
 /// Valkey 9, which has WAITAOF.

@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use crate::harness::wire::requests;
-use crate::harness::{Nodes, Proxy, Setup, Wire, eventually, text};
+use crate::harness::wire::{requests, words};
+use crate::harness::{Chaos, Nodes, Program, Proxy, Setup, Way, Wire, eventually, text};
 
 fn before(nodes: &Nodes, request_timeout_ms: u32) -> Proxy {
     let upstream = format!("request_timeout_ms = {request_timeout_ms}\nstall_timeout_ms = 30000\n");
@@ -75,4 +75,76 @@ fn a_watch_holds_for_a_transaction_that_comes_with_it() {
         let replies = wire.pipeline(&[&watch, &get, "MULTI", &get, "EXEC"]);
         assert!(replies[4].starts_with("*1\r\n$"), "{replies:?}");
     }
+}
+
+/// One node, which the others reach through a forwarder.
+fn behind_a_forwarder() -> (Nodes, Chaos) {
+    let nodes = Nodes::start_as(Program::under_test(), 1, false, || "--client-output-buffer-limit normal 0 0 0".to_owned());
+    let chaos = Chaos::before(nodes.servers[0].port());
+    assert_eq!(nodes.servers[0].ask(&format!("CONFIG SET cluster-announce-port {}", chaos.port())), "+OK\r\n");
+    (nodes, chaos)
+}
+
+#[test]
+fn a_part_that_is_late_is_not_overtaken_over_the_connection_that_takes_the_place_of_its_own() {
+    assert!((0..10).any(|_| a_late_part_is_not_overtaken()), "a part was late on a connection that was replaced");
+}
+
+/// False where the part was not late: on a busy machine another connection may have been there already.
+fn a_late_part_is_not_overtaken() -> bool {
+    let (nodes, chaos) = behind_a_forwarder();
+    let big = "v".repeat(32 * 1024 * 1024);
+    let mut direct = nodes.servers[0].wire();
+    direct.send(&words(&[b"SET", b"big", big.as_bytes()]));
+    assert_eq!(direct.reply(), b"+OK\r\n");
+    let upstream = "request_timeout_ms = 3000\nstall_timeout_ms = 60000\nheartbeat_ms = 300\n";
+    let proxy = Setup::before(1).cluster(&[chaos.port()], upstream).top("workers = 1").start();
+    let (mut wire, mut reader) = (proxy.wire(), proxy.wire());
+    assert_eq!(wire.ask("SET a 0"), "+OK\r\n");
+    // Over another connection, which shows that the node is there.
+    let mut newer = proxy.wire();
+    assert!(newer.ask("HELLO 3").starts_with('%'));
+    assert_eq!(newer.ask("SET b 0"), "+OK\r\n");
+    // No more can be opened while a long reply stands still on the first one.
+    chaos.refuse(true);
+    chaos.down(Way::Stop(1024 * 1024));
+    reader.send_line("GET big");
+    eventually("the reply stands still", || chaos.hold_stopped() == 1);
+    // Of two slots: each key is a request of its own.
+    if !wire.ask("DEL a b").starts_with("-TIMEOUT ") {
+        return false;
+    }
+    chaos.refuse(false);
+    let retired = || proxy.metric("respguard_upstream_connections", &[("state", "retired")]);
+    eventually("there is another connection", || retired() >= 1.0);
+    let mut other = proxy.wire();
+    assert_eq!(other.ask("SET there 1"), "+OK\r\n", "who is owed nothing goes over that one");
+    wire.send_line("SET a 1");
+    assert!(wire.is_silent_for(Duration::from_millis(500)), "it stays behind what it has sent before");
+    chaos.up(Way::Pass);
+    chaos.down(Way::Pass);
+    let reply = text(&wire.reply());
+    assert!(reply == "+OK\r\n" || reply.starts_with("-TIMEOUT "), "{reply}");
+    assert_eq!(reader.reply().len(), big.len() + "$33554432\r\n\r\n".len());
+    eventually("what was set last is there", || nodes.servers[0].ask("GET a") == "$1\r\n1\r\n");
+    true
+}
+
+#[test]
+fn that_no_node_was_asked_about_a_login_is_not_taken_for_its_refusal() {
+    let nodes = Nodes::start(1, false);
+    let times = "request_timeout_ms = 15000\nstall_timeout_ms = 60000\nconnect_timeout_ms = 500\n";
+    let proxy = Setup::before(1).cluster(&nodes.ports(), times).top("workers = 1").start();
+    let mut wire = proxy.wire();
+    assert_eq!(wire.ask("SET k v"), "+OK\r\n");
+    nodes.servers[0].pause();
+    let missed = wire.ask("HELLO 3");
+    nodes.servers[0].resume();
+    assert!(missed.starts_with("-ERR respguard: HELLO was not sent: "), "{missed}");
+    assert!(wire.ask("GET k").starts_with("-ERR respguard: not run: the HELLO before it was not carried out"));
+    eventually("the node takes it", || wire.ask("HELLO 3").starts_with('%'));
+    assert_eq!(wire.ask("GET k"), "$1\r\nv\r\n");
+    // What a node answers is its answer, whatever it says.
+    assert!(wire.ask("AUTH nobody respguard:").starts_with("-WRONGPASS "));
+    assert_eq!(wire.ask("GET k"), "$1\r\nv\r\n");
 }

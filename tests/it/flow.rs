@@ -311,7 +311,7 @@ fn a_client_is_closed_only_where_others_wait_behind_it_and_no_more_can_be_kept()
     redis.resume();
     assert_eq!(behind.reply(), b":1\r\n");
     eventually("it is closed and counted", || proxy.metric("respguard_clients_closed_total", &[("reason", "slow")]) == 1.0);
-    assert!(proxy.log().contains("others wait for what it does not read"));
+    assert!(proxy.log().contains("others wait behind its unread replies"));
     let mut patient = proxy.wire().patience(LONG);
     patient.send_line("GET big");
     std::thread::sleep(Duration::from_millis(500));

@@ -106,7 +106,7 @@ fn a_user_without_eval_is_refused_or_served_by_a_transaction_as_the_rule_says() 
     let why = not_applied("its preflight cannot run: this user may not run EVAL");
     assert_eq!(wire.pipeline(&MEMBERS), [&*why, &why, &why, &why]);
     assert_eq!(redis.ask("EXISTS rt:ann:t1"), ":0\r\n");
-    proxy.logs("guarded groups cannot have their preflight");
+    proxy.logs("guarded groups cannot run their preflight");
     // Other users are not concerned.
     assert_eq!(proxy.wire().pipeline(&MEMBERS).concat(), REPLIES);
 

@@ -213,7 +213,7 @@ pub fn interleaving(rng: &mut Rng) -> Vec<String> {
 }
 
 /// Everything that both servers know, as they answer it.
-pub fn state(pair: &mut Pair) {
+fn state(pair: &mut Pair) {
     let mut lines = vec!["DBSIZE".to_owned()];
     for i in 0..3 {
         for key in ["blob", "info"] {
@@ -251,6 +251,19 @@ name = "small"
 value_bytes_max = 1
 "#;
 
+/// Sends the same straight and, in pieces, through the proxy: replies, and what is left of it, are the same.
+pub fn same_in_pieces(pair: &mut Pair, lines: &[String], about: &str, rng: &mut Rng) {
+    let lines: Vec<_> = lines.iter().map(String::as_str).collect();
+    let bytes = requests(&lines);
+    pair.direct.send(&bytes);
+    send_in_pieces(pair, &bytes, rng);
+    pair.same_replies(format!("{about}: {}", lines.join(" | ")).as_bytes(), lines.len());
+    state(pair);
+    if rng.u8(..4) == 0 {
+        pair.same_line("FLUSHALL");
+    }
+}
+
 /// Compares what is left of so many interleavings, sent through a proxy with these rules and straight.
 pub fn compare(rules: &str, interleavings: u64) -> Twin {
     let seed = std::env::var("RESPGUARD_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or_else(|| fastrand::u64(..));
@@ -260,16 +273,7 @@ pub fn compare(rules: &str, interleavings: u64) -> Twin {
     let mut pair = twin.pair();
     for round in 0..interleavings {
         let lines = interleaving(&mut rng);
-        let lines: Vec<_> = lines.iter().map(String::as_str).collect();
-        let bytes = requests(&lines);
-        pair.direct.send(&bytes);
-        send_in_pieces(&mut pair, &bytes, &mut rng);
-        let about = format!("round {round} of seed {seed}: {}", lines.join(" | "));
-        pair.same_replies(about.as_bytes(), lines.len());
-        state(&mut pair);
-        if rng.u8(..4) == 0 {
-            pair.same(&request("FLUSHALL"), 1);
-        }
+        same_in_pieces(&mut pair, &lines, &format!("round {round} of seed {seed}"), &mut rng);
     }
     twin
 }
@@ -291,7 +295,7 @@ fn rules_that_only_look_on_change_nothing() {
 }
 
 /// Now and then cut into pieces with time between them.
-pub fn send_in_pieces(pair: &mut Pair, bytes: &[u8], rng: &mut Rng) {
+fn send_in_pieces(pair: &mut Pair, bytes: &[u8], rng: &mut Rng) {
     let mut rest = bytes;
     while rng.u8(..3) == 0 && rest.len() > 1 {
         let (piece, behind) = rest.split_at(rng.usize(1..rest.len()));

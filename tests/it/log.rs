@@ -144,7 +144,7 @@ fn a_log_reader_that_stands_still_holds_nobody_up_and_is_told_what_it_missed() {
 
     let mut said = Vec::new();
     let mut chunk = vec![0; 65_536];
-    while !String::from_utf8_lossy(&said).contains("lines of the log are missing") {
+    while !String::from_utf8_lossy(&said).contains("log lines were dropped") {
         let read = reader.read(&mut chunk).expect("readable");
         assert!(read > 0, "the loss is told");
         said.extend_from_slice(&chunk[..read]);

@@ -21,6 +21,7 @@ mod compress;
 mod compress_large;
 mod crowds_at_random;
 mod cure;
+mod cut_links;
 mod deadlines;
 mod degrade;
 mod disconnect;

@@ -5,6 +5,8 @@
 //! that are changed at random. `RESPGUARD_SPELLINGS` says how many those are for each form (40 else), `RESPGUARD_SEED`
 //! from which seed.
 
+mod forms;
+
 use std::collections::{BTreeMap, HashSet};
 
 use fastrand::Rng;
@@ -17,6 +19,7 @@ use respguard_resp::value;
 
 use crate::harness::wire::{request, words};
 use crate::harness::{RedisServer, Wire, text};
+use forms::{FORMS, Form};
 
 /// Requests changed at random for each form.
 const RANDOM: u64 = 40;
@@ -24,203 +27,6 @@ const RANDOM: u64 = 40;
 const AT_ONCE: usize = 100;
 /// Refusals without need among all requests, in percent: repeated options that Redis takes are most of them.
 const NEEDLESS_MAX: f64 = 3.0;
-
-/// One way to say a command: what stands before its options, the options, what stands behind them.
-struct Form {
-    /// What `k` and `d` are where they are there: see `content`.
-    kind: char,
-    head: &'static str,
-    options: &'static [&'static str],
-    tail: &'static str,
-}
-
-const fn form(kind: char, head: &'static str, options: &'static [&'static str], tail: &'static str) -> Form {
-    Form { kind, head, options, tail }
-}
-
-const SCAN: &[&str] = &["MATCH a*", "COUNT 5", "NOVALUES", "COUNT 0"];
-const RANGE: &[&str] = &["BYSCORE", "BYLEX", "REV", "LIMIT 0 1", "WITHSCORES"];
-const COMBINE: &[&str] = &["WEIGHTS 1 2", "WEIGHTS 1", "AGGREGATE MAX", "AGGREGATE AVG", "WITHSCORES"];
-const TRIM: &[&str] = &["MAXLEN 5", "MAXLEN = 6", "MAXLEN ~ 5", "MAXLEN ~ 5 LIMIT 3", "MINID 3", "MINID ~ 3-1", "LIMIT 3"];
-const ADD: &[&str] =
-    &["NOMKSTREAM", "MAXLEN 5", "MAXLEN = 6", "MAXLEN ~ 5", "MAXLEN ~ 5 LIMIT 3", "MINID 3", "MINID ~ 3-1", "LIMIT 3"];
-const EXPIRE: &[&str] = &["NX", "XX", "GT", "LT"];
-
-/// Every command that can be predicted, in all its forms.
-#[rustfmt::skip]
-const FORMS: &[Form] = &[
-    form('s', "SET k v", &["NX", "XX", "GET", "EX 10", "PX 10000", "EXAT 9999999999", "PXAT 9999999999999", "KEEPTTL", "PERSIST"], ""),
-    form('s', "GETEX k", &["EX 10", "PX 10000", "EXAT 9999999999", "PXAT 9999999999999", "PERSIST", "KEEPTTL"], ""),
-    form('s', "BITCOUNT k", &["0 1", "0", "BYTE", "BIT"], ""),
-    form('s', "BITPOS k 1", &["0", "1", "BYTE", "BIT"], ""),
-    form('s', "BITFIELD k", &["GET u8 0", "SET u8 0 5", "INCRBY i5 #1 1", "OVERFLOW SAT", "OVERFLOW WRONG", "GET u64 0"], ""),
-    form('s', "BITFIELD_RO k", &["GET u4 0", "GET i64 #1", "SET u8 0 5"], ""),
-    form('s', "BITOP AND d k", &["k", "d"], ""),
-    form('s', "BITOP NOT d k", &["k"], ""),
-    form('s', "GETRANGE k 0 1", &["2"], ""),
-    form('s', "SUBSTR k 0 1", &["2"], ""),
-    form('s', "SETRANGE k 1 v", &["v"], ""),
-    form('s', "SETBIT k 5 1", &["1"], ""),
-    form('s', "GETBIT k 5", &["1"], ""),
-    form('s', "APPEND k v", &["v"], ""),
-    form('s', "GET k", &["k"], ""),
-    form('s', "GETDEL k", &["k"], ""),
-    form('s', "GETSET k v", &["v"], ""),
-    form('s', "SETNX k v", &["v"], ""),
-    form('s', "SETEX k 10 v", &["v"], ""),
-    form('s', "PSETEX k 10000 v", &["v"], ""),
-    form('s', "STRLEN k", &["k"], ""),
-    form('s', "MGET k", &["d", "k"], ""),
-    form('s', "MSET k v", &["d v", "d"], ""),
-    form('s', "MSETNX k v", &["d v", "d"], ""),
-    form('s', "INCR k", &["1"], ""),
-    form('s', "DECR k", &["1"], ""),
-    form('s', "INCRBY k 1", &["1"], ""),
-    form('s', "DECRBY k 1", &["1"], ""),
-    form('s', "INCRBYFLOAT k 1.5", &["1"], ""),
-    form('p', "PFADD k", &["a", "b"], ""),
-    form('p', "PFCOUNT k", &["d", "k"], ""),
-    form('p', "PFMERGE k", &["d", "k"], ""),
-    form('s', "EXPIRE k 100", EXPIRE, ""),
-    form('s', "PEXPIRE k 100000", EXPIRE, ""),
-    form('s', "EXPIREAT k 9999999999", EXPIRE, ""),
-    form('s', "PEXPIREAT k 9999999999999", EXPIRE, ""),
-    form('s', "PERSIST k", &["k"], ""),
-    form('s', "TTL k", &["k"], ""),
-    form('s', "PTTL k", &["k"], ""),
-    form('s', "EXPIRETIME k", &["k"], ""),
-    form('s', "PEXPIRETIME k", &["k"], ""),
-    form('s', "DEL k", &["d", "k"], ""),
-    form('s', "UNLINK k", &["d", "k"], ""),
-    form('s', "EXISTS k", &["d", "k"], ""),
-    form('s', "TOUCH k", &["d", "k"], ""),
-    form('s', "TYPE k", &["d"], ""),
-    form('s', "DUMP k", &["d"], ""),
-    form('s', "COPY k d", &["REPLACE", "DB 0", "DB"], ""),
-    form('s', "RENAME k d", &["k"], ""),
-    form('s', "RENAMENX k d", &["k"], ""),
-    form('s', "ECHO m", &["m"], ""),
-    form('s', "PUBLISH c m", &["m"], ""),
-    form('s', "SPUBLISH c m", &["m"], ""),
-    form('s', "MEMORY USAGE k", &["SAMPLES 5", "SAMPLES", "5"], ""),
-    form('s', "OBJECT ENCODING k", &["k"], ""),
-    form('s', "OBJECT REFCOUNT k", &["k"], ""),
-    form('l', "LPOP k", &["1", "2"], ""),
-    form('l', "RPOP k", &["1", "2"], ""),
-    form('l', "LPUSH k a", &["b"], ""),
-    form('l', "RPUSH k a", &["b"], ""),
-    form('l', "LPUSHX k a", &["b"], ""),
-    form('l', "RPUSHX k a", &["b"], ""),
-    form('l', "LLEN k", &["k"], ""),
-    form('l', "LINDEX k 0", &["1"], ""),
-    form('l', "LRANGE k 0 1", &["1"], ""),
-    form('l', "LTRIM k 0 1", &["1"], ""),
-    form('l', "LREM k 0 a", &["1"], ""),
-    form('l', "LSET k 0 a", &["1"], ""),
-    form('l', "LINSERT k", &["BEFORE", "AFTER"], "a v"),
-    form('l', "LPOS k a", &["RANK 1", "RANK -1", "RANK 0", "COUNT 0", "MAXLEN 0", "MAXLEN -1"], ""),
-    form('l', "LMOVE k d", &["LEFT", "RIGHT"], ""),
-    form('l', "RPOPLPUSH k d", &["d"], ""),
-    form('l', "LMPOP 2 k d", &["LEFT", "RIGHT", "COUNT 1", "COUNT 0"], ""),
-    form('l', "LMPOP 1 k", &["LEFT", "COUNT 1", "k"], ""),
-    form('e', "SADD k a", &["b"], ""),
-    form('e', "SREM k a", &["b"], ""),
-    form('e', "SCARD k", &["k"], ""),
-    form('e', "SMEMBERS k", &["k"], ""),
-    form('e', "SISMEMBER k a", &["b"], ""),
-    form('e', "SMISMEMBER k a", &["b"], ""),
-    form('e', "SMOVE k d a", &["b"], ""),
-    form('e', "SPOP k", &["1", "2"], ""),
-    form('e', "SRANDMEMBER k", &["1", "2"], ""),
-    form('e', "SDIFF k", &["d", "k"], ""),
-    form('e', "SINTER k", &["d", "k"], ""),
-    form('e', "SUNION k", &["d", "k"], ""),
-    form('e', "SDIFFSTORE x k", &["d", "k"], ""),
-    form('e', "SINTERSTORE x k", &["d", "k"], ""),
-    form('e', "SUNIONSTORE x k", &["d", "k"], ""),
-    form('e', "SINTERCARD 2 k d", &["LIMIT 1", "LIMIT 0", "LIMIT -1"], ""),
-    form('e', "SSCAN k 0", SCAN, ""),
-    form('h', "HSET k a 1", &["b 2", "b"], ""),
-    form('h', "HMSET k a 1", &["b 2", "b"], ""),
-    form('h', "HSETNX k a 1", &["b"], ""),
-    form('h', "HGET k a", &["b"], ""),
-    form('h', "HMGET k a", &["b"], ""),
-    form('h', "HGETALL k", &["b"], ""),
-    form('h', "HKEYS k", &["b"], ""),
-    form('h', "HVALS k", &["b"], ""),
-    form('h', "HLEN k", &["b"], ""),
-    form('h', "HEXISTS k a", &["b"], ""),
-    form('h', "HSTRLEN k a", &["b"], ""),
-    form('h', "HDEL k a", &["b"], ""),
-    form('h', "HINCRBY k a 1", &["1"], ""),
-    form('h', "HINCRBYFLOAT k a 1.5", &["1"], ""),
-    form('h', "HRANDFIELD k", &["1", "WITHVALUES"], ""),
-    form('h', "HSCAN k 0", SCAN, ""),
-    form('z', "ZADD k", &["NX", "XX", "GT", "LT", "CH", "INCR"], "1 a"),
-    form('z', "ZADD k", &["NX", "XX", "GT", "LT", "CH", "INCR"], "1 a 2 b"),
-    form('z', "ZINCRBY k 1 a", &["1"], ""),
-    form('z', "ZCARD k", &["1"], ""),
-    form('z', "ZSCORE k a", &["b"], ""),
-    form('z', "ZMSCORE k a", &["b"], ""),
-    form('z', "ZREM k a", &["b"], ""),
-    form('z', "ZRANK k a", &["WITHSCORE"], ""),
-    form('z', "ZREVRANK k a", &["WITHSCORE"], ""),
-    form('z', "ZCOUNT k 0 5", &["1"], ""),
-    form('z', "ZLEXCOUNT k - +", &["1"], ""),
-    form('z', "ZRANGE k 0 -1", RANGE, ""),
-    form('z', "ZRANGE k - +", RANGE, ""),
-    form('z', "ZRANGE k (1 +inf", RANGE, ""),
-    form('z', "ZRANGESTORE d k 0 -1", RANGE, ""),
-    form('z', "ZRANGESTORE d k [a (z", RANGE, ""),
-    form('z', "ZREVRANGE k 0 -1", &["WITHSCORES", "LIMIT 0 1"], ""),
-    form('z', "ZRANGEBYSCORE k 0 5", &["WITHSCORES", "LIMIT 0 1"], ""),
-    form('z', "ZREVRANGEBYSCORE k 5 (0", &["WITHSCORES", "LIMIT 0 1"], ""),
-    form('z', "ZRANGEBYLEX k - +", &["WITHSCORES", "LIMIT 0 1"], ""),
-    form('z', "ZREVRANGEBYLEX k + -", &["WITHSCORES", "LIMIT 0 1"], ""),
-    form('z', "ZREMRANGEBYLEX k - +", &["1"], ""),
-    form('z', "ZREMRANGEBYRANK k 0 1", &["1"], ""),
-    form('z', "ZREMRANGEBYSCORE k 0 1", &["1"], ""),
-    form('z', "ZPOPMIN k", &["1", "2"], ""),
-    form('z', "ZPOPMAX k", &["1", "2"], ""),
-    form('z', "ZMPOP 2 k d", &["MIN", "MAX", "COUNT 1", "COUNT 0"], ""),
-    form('z', "ZRANDMEMBER k", &["1", "WITHSCORES"], ""),
-    form('z', "ZUNION 2 k d", COMBINE, ""),
-    form('z', "ZINTER 2 k d", COMBINE, ""),
-    form('z', "ZDIFF 2 k d", COMBINE, ""),
-    form('z', "ZUNIONSTORE x 2 k d", COMBINE, ""),
-    form('z', "ZINTERSTORE x 2 k d", COMBINE, ""),
-    form('z', "ZDIFFSTORE x 2 k d", COMBINE, ""),
-    form('z', "ZINTERCARD 2 k d", &["LIMIT 1", "LIMIT 0", "LIMIT -1"], ""),
-    form('z', "ZSCAN k 0", SCAN, ""),
-    form('z', "GEOADD k", &["NX", "XX", "CH", "GT"], "13 38 a"),
-    form('z', "GEOADD k", &["NX", "XX", "CH"], "13 38 a 14 38 b"),
-    form('z', "GEODIST k a b", &["m", "km", "KM", "miles"], ""),
-    form('z', "GEOPOS k", &["a", "b"], ""),
-    form('z', "GEOHASH k", &["a", "b"], ""),
-    form('x', "XADD k", ADD, "* f v"),
-    form('x', "XADD k", ADD, "10-1 f v"),
-    form('x', "XADD k", ADD, "7-* f v"),
-    form('x', "XTRIM k", TRIM, ""),
-    form('x', "XDEL k 5-1", &["6"], ""),
-    form('x', "XLEN k", &["6"], ""),
-    form('x', "XRANGE k - +", &["COUNT 1", "COUNT 0"], ""),
-    form('x', "XREVRANGE k + -", &["COUNT 1", "COUNT 0"], ""),
-    form('x', "XREAD", &["COUNT 1", "NOACK", "GROUP g c"], "STREAMS k d 0 $"),
-    form('x', "XREADGROUP", &["GROUP g c", "COUNT 1", "NOACK"], "STREAMS k d > 0"),
-    form('x', "XREADGROUP GROUP g c", &["COUNT 1", "NOACK", "GROUP g c"], "STREAMS k >"),
-    form('x', "XACK k g 5-1", &["6"], ""),
-    form('x', "XPENDING k g", &["IDLE 0", "- + 5", "c"], ""),
-    form('x', "XCLAIM k g c 0 5-1", &["6-1", "IDLE 0", "TIME 0", "RETRYCOUNT 1", "FORCE", "JUSTID", "LASTID 5-1"], ""),
-    form('x', "XAUTOCLAIM k g c 0 0", &["COUNT 1", "COUNT 0", "JUSTID"], ""),
-    form('x', "XGROUP CREATE k h $", &["MKSTREAM", "ENTRIESREAD 1", "ENTRIESREAD -1", "ENTRIESREAD -2"], ""),
-    form('x', "XGROUP SETID k g 0", &["ENTRIESREAD 1", "MKSTREAM", "ENTRIESREAD -1"], ""),
-    form('x', "XGROUP CREATECONSUMER k g d", &["e"], ""),
-    form('x', "XGROUP DELCONSUMER k g c", &["e"], ""),
-    form('x', "XGROUP DESTROY k g", &["e"], ""),
-    form('x', "XINFO STREAM k", &["FULL", "COUNT 1"], ""),
-    form('x', "XINFO GROUPS k", &["g"], ""),
-    form('x', "XINFO CONSUMERS k g", &["g"], ""),
-];
 
 /// What a changed word may become. No number among them that asks for so many answers.
 const ODD: &[&str] = &[

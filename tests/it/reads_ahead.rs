@@ -7,7 +7,7 @@ use fastrand::Rng;
 
 use crate::harness::wire::requests;
 use crate::harness::{Act, FakeServer, RedisServer, Setup, Twin, eventually, text};
-use crate::interleaved::{RULES, interleaving, send_in_pieces, state};
+use crate::interleaved::{RULES, interleaving, same_in_pieces};
 
 /// The test at random ends then, even if fewer rounds were tried.
 const TIME_MAX: Duration = Duration::from_secs(20);
@@ -132,16 +132,7 @@ fn interleavings_of_which_much_is_refused_leave_redis_as_the_same_commands_sent_
         }
         let mut lines = interleaving(&mut rng);
         lines.extend(interleaving(&mut rng));
-        let lines: Vec<_> = lines.iter().map(String::as_str).collect();
-        let bytes = requests(&lines);
-        pair.direct.send(&bytes);
-        send_in_pieces(&mut pair, &bytes, &mut rng);
-        let about = format!("round {round} of seed {seed}: {}", lines.join(" | "));
-        pair.same_replies(about.as_bytes(), lines.len());
-        state(&mut pair);
-        if rng.u8(..4) == 0 {
-            pair.same_line("FLUSHALL");
-        }
+        same_in_pieces(&mut pair, &lines, &format!("round {round} of seed {seed}"), &mut rng);
     }
     let wrapped = ["login", "blob", "count"].map(|group| twin.proxy.groups(group, "applied"));
     assert!(wrapped.iter().all(|groups| *groups > 10.0), "{wrapped:?}");

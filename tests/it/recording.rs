@@ -129,7 +129,7 @@ fn a_reader_that_stands_still_costs_entries_and_no_traffic() {
     // Asked for and never read.
     let mut reader = Wire::connect(proxy.admin_port());
     reader.send(b"POST /record?seconds=600 HTTP/1.0\r\nHost: localhost\r\n\r\n");
-    eventually("the recording begins", || proxy.log().contains("is recorded"));
+    eventually("the recording begins", || proxy.log().contains("recording what clients send"));
     let mut wire = proxy.wire();
     let value = "x".repeat(60_000);
     // Far more than the way to the reader holds.

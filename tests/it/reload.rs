@@ -92,7 +92,7 @@ fn a_bad_file_changes_nothing_and_says_what_is_wrong() {
     let error = &answer["errors"][0];
     assert_eq!(error["key"], "group[0].commands[0]");
     assert!(error["line"].is_u64() && error["message"].as_str().is_some_and(|message| message.contains("SETXE")), "{answer}");
-    assert!(proxy.logs("the rules before stay in force").contains("SETXE"));
+    assert!(proxy.logs("the previous rules stay in force").contains("SETXE"));
     assert_eq!(wire.pipeline(&MEMBERS), ["+OK\r\n"; 2]);
     eventually("the old rules apply", || proxy.groups("pair", "applied") == 1.0);
 
@@ -134,12 +134,12 @@ fn check_compares_a_file_with_what_runs() {
         (output.status.code(), text(&output.stdout))
     };
     let (code, told) = check();
-    assert!(code == Some(0) && told.contains("no different"), "{told}");
+    assert!(code == Some(0) && told.contains("no differences"), "{told}");
     proxy.rewrite(&Setup::new(&redis).top("workers = 3").rules(&PAIR.replace("b:", "c:")));
     let (code, told) = check();
     assert_eq!(code, Some(1));
-    assert!(told.contains("  group.pair: a reload takes it over: "), "{told}");
-    assert!(told.contains("  workers: wants a restart: 2 runs, 3 is written\n"), "{told}");
+    assert!(told.contains("  group.pair: a reload applies it: "), "{told}");
+    assert!(told.contains("  workers: needs a restart: running 2, in the file 3\n"), "{told}");
     assert_eq!(reload(&proxy).0, 200);
     let (_, told) = check();
     assert!(!told.contains("group.pair") && told.contains("workers"), "{told}");

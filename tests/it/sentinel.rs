@@ -48,7 +48,7 @@ fn has_met_the_proxy(server: &RedisServer) -> bool {
 }
 
 /// Whether a connection is there on which the proxy has said something.
-fn has_the_proxy(server: &RedisServer) -> bool {
+pub fn has_the_proxy(server: &RedisServer) -> bool {
     let (own, all) = ask_from(server, "CLIENT LIST");
     let (own, asks) = (format!(" addr={own} "), "cmd=client|list");
     // Those of sentinels have names, that of the replica a flag. Redis 6.2 does not name the subcommand of who asks.

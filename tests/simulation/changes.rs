@@ -13,6 +13,10 @@ use crate::server::Server;
 impl Server {
     /// Begins with all that this server, or cluster, has to expect.
     pub fn begin_changes(self: &Rc<Self>) {
+        if self.sentinels.is_some() {
+            tokio::task::spawn_local(Rc::clone(self).replace_primaries());
+            return;
+        }
         if self.nodes.is_none() {
             tokio::task::spawn_local(Rc::clone(self).fail_over());
             return;
@@ -31,6 +35,34 @@ impl Server {
             let absence = Duration::from_millis(self.rng.borrow_mut().u64(1..600));
             sleep(absence).await;
             self.start_again(0);
+        }
+    }
+
+    /// A primary dies, some of them when they have done nothing for a while. The other server takes its place, without what it
+    /// had not heard of; sentinels name it in their time. The old one is back before the next, and takes itself for the primary.
+    async fn replace_primaries(self: Rc<Self>) {
+        let sentinels = self.sentinels.as_ref().expect("they watch");
+        self.stop(1);
+        while self.pause(|faults| faults.failover).await {
+            let (old, new) = (sentinels.named(), sentinels.named() ^ 1);
+            if self.rng.borrow_mut().bool() {
+                self.hold(old, Instant::now() + Duration::from_millis(300));
+                self.sleep_up_to(300).await;
+            }
+            self.trace(|| format!("primary {old} dies"));
+            self.stop(old);
+            self.sleep_up_to(200).await;
+            let undone = self.rng.borrow_mut().usize(0..=self.faults.borrow().undone_max);
+            self.model.borrow_mut().fall_back(undone, |_| true);
+            if !self.is_up(new) {
+                self.start_again(new);
+            }
+            self.sleep_up_to(300).await;
+            self.trace(|| format!("server {new} is named"));
+            sentinels.name(new);
+            self.sleep_up_to(300).await;
+            self.trace(|| format!("server {old} is back"));
+            self.start_again(old);
         }
     }
 

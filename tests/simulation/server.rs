@@ -16,6 +16,8 @@ use crate::faults::Faults;
 use crate::line::Line;
 use crate::nodes::{self, Nodes};
 use crate::redis::{Answer, Model};
+use crate::sentinels::Sentinels;
+use crate::stage::Play;
 use crate::time::stir;
 use crate::wire::{self, Reply};
 
@@ -36,6 +38,8 @@ pub struct Server {
     doors: Vec<Door>,
     /// Where it is a cluster.
     pub nodes: Option<Nodes>,
+    /// Where one of two servers is the primary.
+    pub sentinels: Option<Sentinels>,
     pub faults: RefCell<Faults>,
     pub model: RefCell<Model>,
     pub rng: RefCell<Rng>,
@@ -50,8 +54,11 @@ pub struct Server {
 }
 
 impl Server {
-    /// One server, or so many shards; the sockets are in this folder, under the names of the nodes.
-    pub fn start(folder: &Path, shards: usize, faults: Faults, seed: u64) -> Rc<Server> {
+    /// One server, two that sentinels watch, or so many shards; the sockets are in this folder, under the names of the nodes.
+    pub fn start(folder: &Path, play: &Play) -> Rc<Server> {
+        let (shards, faults, seed) = (play.shards, play.faults.clone(), play.seed);
+        let sentinels = play.is_watched.then(|| Sentinels::new(folder));
+        let servers = if play.is_watched { 2 } else { 1 };
         let nodes = (shards > 0).then(|| Nodes::new(shards, seed & 1 == 1));
         let door = |node| Door {
             path: folder.join(nodes::name(node)),
@@ -61,8 +68,9 @@ impl Server {
             held_until: Cell::new(None),
         };
         let server = Rc::new(Server {
-            doors: (0..nodes.as_ref().map_or(1, Nodes::len)).map(door).collect(),
+            doors: (0..nodes.as_ref().map_or(servers, Nodes::len)).map(door).collect(),
             nodes,
+            sentinels,
             model: RefCell::new(Model::new(faults.undone_max > 0)),
             faults: RefCell::new(faults),
             rng: RefCell::new(Rng::with_seed(seed)),
@@ -153,6 +161,9 @@ impl Server {
     fn serve(self: &Rc<Self>, node: usize, socket: UnixStream) {
         let id = self.next_id.replace(self.next_id.get() + 1);
         self.trace(|| format!("line {id} connects to node {node}"));
+        if let Some(sentinels) = &self.sentinels {
+            sentinels.note_reached(node);
+        }
         let line = Rc::new(Line::new(socket, node, id));
         self.lay_cuts(&line);
         self.lines.borrow_mut().insert(id, Rc::clone(&line));

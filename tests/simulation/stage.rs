@@ -110,6 +110,8 @@ pub struct Play {
     pub guarded: bool,
     /// Shards of the cluster; 0 for one server.
     pub shards: usize,
+    /// Sentinels say which of two servers is the primary.
+    pub is_watched: bool,
 }
 
 pub struct Stage {
@@ -194,11 +196,14 @@ async fn stage<F: Future<Output = ()>>(
     let seeds = if is_cluster { format!("cluster = [\"{}:{PORT}\"]\n", nodes::name(1)) } else { String::new() };
     let text = format!("[upstream]\n{seeds}{TIMES}{rules}");
     let config = config::read(&text, Path::new("simulation.toml"), table, &|_| None).expect("a good configuration");
-    let server = Server::start(folder, play.shards, play.faults.clone(), play.seed);
+    let server = Server::start(folder, play);
     let settings = match is_cluster {
         true => before_cluster(&config, folder).await,
         // The model's connections look to the proxy as if they came over TCP.
-        false => settings(&config, &Primary::fixed(Address::Unix(folder.join(nodes::name(0))))),
+        false => {
+            let fixed = || Primary::fixed(Address::Unix(folder.join(nodes::name(0))));
+            settings(&config, &server.sentinels.as_ref().map_or_else(fixed, |sentinels| sentinels.primary.clone()))
+        }
     };
     server.model.borrow_mut().poison();
     let (sender, receiver) = mpsc::channel(1024);
@@ -238,6 +243,8 @@ async fn stage<F: Future<Output = ()>>(
     ledger.check(&model.history, stage.server.outlived.get(), is_cluster);
     let nodes = stage.server.nodes.iter();
     nodes.for_each(|nodes| ledger.breaches.append(&mut nodes.breaches.borrow_mut()));
+    let sentinels = stage.server.sentinels.iter();
+    sentinels.for_each(|sentinels| ledger.breaches.append(&mut sentinels.breaches.borrow_mut()));
     crate::reply_check::count_violations(&mut ledger, &stage.reporter);
     let applied = model.history.iter().map(|applied| format!("{} {}", applied.together, applied.words.join(" "))).collect();
     End {

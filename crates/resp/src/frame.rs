@@ -29,6 +29,31 @@ pub(super) fn plain_length(bytes: &[u8]) -> Option<(u32, usize)> {
     }
 }
 
+/// As `plain_length`, of a line that begins with the byte `KIND`, which counts among those used.
+#[inline(always)]
+pub(super) fn length_of<const KIND: u8>(bytes: &[u8]) -> Option<(u32, usize)> {
+    short_length_of::<KIND>(bytes).or_else(|| {
+        let digits = bytes.strip_prefix(&[KIND])?;
+        plain_length(digits).map(|(length, used)| (length, 1 + used))
+    })
+}
+
+/// The same of one or two digits, which most have: one load tells. The byte used last need not be there.
+#[inline(always)]
+fn short_length_of<const KIND: u8>(bytes: &[u8]) -> Option<(u32, usize)> {
+    let line = u32::from_le_bytes(*bytes.first_chunk()?);
+    let byte = |place: u32| line >> (8 * place) & 0xff;
+    let digit = |place| byte(place).wrapping_sub(u32::from(b'0'));
+    if byte(0) != u32::from(KIND) || digit(1) > 9 {
+        return None;
+    }
+    if byte(2) == u32::from(b'\r') {
+        return Some((digit(1), 4));
+    }
+    let has_two = byte(3) == u32::from(b'\r') && digit(1) > 0 && digit(2) <= 9;
+    has_two.then(|| (10 * digit(1) + digit(2), 5))
+}
+
 /// The value of one decimal digit.
 #[inline(always)]
 fn digit(byte: u8) -> Option<u8> {
@@ -79,6 +104,25 @@ impl Decimal {
     }
 }
 
+/// The length of the plain frame that `bytes` starts with; `None` also where it takes a closer look.
+#[inline(always)]
+pub(crate) fn plain_frame(bytes: &[u8], bulk_bytes_max: u64) -> Option<usize> {
+    match bytes.first()? {
+        b'$' => {
+            let Some((length, used)) = length_of::<b'$'>(bytes) else {
+                return bytes.starts_with(b"$-1\r\n").then_some(5);
+            };
+            let end = used + length as usize;
+            let is_whole = bytes.get(end..end + 2)? == b"\r\n" && bytes[used - 1] == b'\n';
+            (is_whole && u64::from(length) <= bulk_bytes_max).then_some(end + 2)
+        }
+        b':' => length_of::<b':'>(bytes).map(|(_, used)| used).filter(|used| bytes.get(used - 1) == Some(&b'\n')),
+        b'+' => bytes.starts_with(b"+OK\r\n").then_some(5),
+        b'_' => bytes.starts_with(b"_\r\n").then_some(3),
+        _ => None,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -113,6 +157,19 @@ mod tests {
             "99999999999999999999999",
         ] {
             assert_eq!(decimal(text), None, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_short_line_reads_as_any_other() {
+        for number in 0..300 {
+            let line = format!("${number}\r\n").into_bytes();
+            let read = Some((number, line.len()));
+            assert_eq!((length_of::<b'$'>(&line), short_length_of::<b'$'>(&line)), (read, read.filter(|_| number < 100)));
+            assert_eq!(length_of::<b'*'>(&line), None);
+        }
+        for text in ["", "$", "$1", "$1\r", "$\r\n", "$01\r\n", "$-1\r\n", "$x\r\n", "$1x\r\n", "$1\n\r\n", ":1\r\n"] {
+            assert_eq!(length_of::<b'$'>(text.as_bytes()), None, "{text:?}");
         }
     }
 

@@ -8,6 +8,7 @@ use super::line::{Line, LineEnd};
 
 pub use super::args::{Args, Span};
 pub use error::ProtocolError;
+pub use whole::WholeRequests;
 
 /// What a client may declare before it is refused.
 #[derive(Clone, Copy, Debug)]
@@ -128,9 +129,8 @@ impl RequestParser {
     ///
     /// As soon as declared lengths make the request longer than `whole_bytes_max` (or than a [`Span`] can
     /// point into) the answer is `Large`, until the limit given is larger or [`Self::stream`] takes over.
-    #[inline]
     pub fn parse(&mut self, input: &[u8], spans: &mut Vec<Span>, arena: &mut Vec<u8>, whole_bytes_max: usize) -> Parsed {
-        match self.whole(input, spans, whole_bytes_max) {
+        match self.whole_requests(whole_bytes_max).and_then(|requests| requests.bound(input, spans)) {
             Some(bytes) => Parsed::Request { bytes, inline: false },
             None => self.parse_on(input, spans, arena, whole_bytes_max),
         }

@@ -3,7 +3,7 @@
 mod error;
 mod plain;
 
-use super::frame::{Decimal, plain_length};
+use super::frame::{Decimal, plain_frame, plain_length};
 
 pub use super::elements::{Elements, elements, split_pushes};
 pub use error::ScanError;
@@ -142,6 +142,7 @@ impl ReplyScanner {
                     return Err(error);
                 }
             }
+            at += self.plain_elements(&bytes[at..]);
             if !self.within {
                 return Ok(Scanned { bytes: at, end: true });
             }
@@ -181,6 +182,20 @@ impl ReplyScanner {
             State::PayloadReturn | State::PayloadFeed => Err(ScanError::UnterminatedPayload),
             State::Failed(error) => Err(error),
         }
+    }
+
+    /// Takes the next elements of the innermost aggregate but for its last, as far as they are whole and need no look inside.
+    #[inline]
+    fn plain_elements(&mut self, bytes: &[u8]) -> usize {
+        let (State::Type, Some(level)) = (self.state, self.levels.last_mut()) else { return 0 };
+        let mut at = 0;
+        while level.remaining > 1
+            && let Some(length) = plain_frame(&bytes[at..], self.limits.bulk_bytes_max)
+        {
+            at += length;
+            level.remaining -= 1;
+        }
+        at
     }
 
     /// The first byte of a frame or element, and the rest of its head if all of that is there.

@@ -15,16 +15,17 @@ use crate::telemetry::names;
 
 const GROUPS_ROWS_MAX: u16 = 8;
 const WORKERS_ROWS_MAX: u16 = 8;
+const NODES_ROWS_MAX: u16 = 8;
 
 /// The whole screen.
 pub(super) fn draw(frame: &mut Frame<'_>, view: &View) {
-    let groups = view.now.groups.as_ref().map_or(1, Vec::len);
-    let groups = u16::try_from(groups).unwrap_or(u16::MAX).clamp(1, GROUPS_ROWS_MAX) + 2;
-    let workers = u16::try_from(view.now.workers.len()).unwrap_or(u16::MAX).clamp(1, WORKERS_ROWS_MAX) + 2;
-    let areas: [Rect; 7] = Layout::vertical([
+    let height = |rows: usize, most: u16| u16::try_from(rows).unwrap_or(u16::MAX).clamp(1, most) + 2;
+    let nodes = view.now.nodes();
+    let areas: [Rect; 8] = Layout::vertical([
         Constraint::Length(if view.now.status["audit"].is_object() { 4 } else { 3 }),
-        Constraint::Length(workers),
-        Constraint::Length(groups),
+        Constraint::Length(height(view.now.workers.len(), WORKERS_ROWS_MAX)),
+        Constraint::Length(nodes.map_or(0, |nodes| height(nodes.len(), NODES_ROWS_MAX))),
+        Constraint::Length(height(view.now.groups.as_ref().map_or(1, Vec::len), GROUPS_ROWS_MAX)),
         Constraint::Fill(3),
         Constraint::Fill(2),
         Constraint::Fill(2),
@@ -33,11 +34,14 @@ pub(super) fn draw(frame: &mut Frame<'_>, view: &View) {
     .areas(frame.area());
     frame.render_widget(head(view), areas[0]);
     draw_workers(frame, view, areas[1]);
-    draw_groups(frame, view, areas[2]);
-    draw_clients(frame, view, areas[3]);
-    draw_slow(frame, view, areas[4]);
-    draw_violations(frame, view, areas[5]);
-    frame.render_widget(foot(view), areas[6]);
+    if let Some(nodes) = nodes {
+        draw_nodes(frame, view, areas[2], nodes);
+    }
+    draw_groups(frame, view, areas[3]);
+    draw_clients(frame, view, areas[4]);
+    draw_slow(frame, view, areas[5]);
+    draw_violations(frame, view, areas[6]);
+    frame.render_widget(foot(view), areas[7]);
 }
 
 fn head(view: &View) -> Paragraph<'static> {
@@ -144,6 +148,27 @@ fn draw_workers(frame: &mut Frame<'_>, view: &View, area: Rect) {
     frame.render_widget(Table::new(rows, [8, 8, 8].map(Constraint::Max)).header(head).column_spacing(2).block(block), area);
 }
 
+/// The primaries of a cluster; those that do not answer first, for only some find room.
+fn draw_nodes(frame: &mut Frame<'_>, view: &View, area: Rect, nodes: &[Value]) {
+    let columns = ["node", "state", "slots", "replies", "took", "connections"];
+    let widths = [30, 8, 8, 10, 10, 12].map(Constraint::Max);
+    let cells = |node: &Value| {
+        let replies = view.before.as_ref().and_then(|before| view.now.node_rate(before, node));
+        let took = node["answered_in_us"].as_f64().map_or("-".to_owned(), |took| format!("{:.1} ms", took / 1000.0));
+        vec![
+            plain(&node["address"]),
+            if node["available"] == true { "answers" } else { "SILENT" }.to_owned(),
+            node["slots"].to_string(),
+            replies.map_or("-".to_owned(), |found| format!("{}/s", rate(found))),
+            took,
+            node["connections"].to_string(),
+        ]
+    };
+    let mut rows = nodes.to_vec();
+    rows.sort_by_key(|node| node["available"] == true);
+    table(frame, view, area, "nodes", &columns, &widths, &Ok(rows), cells);
+}
+
 fn draw_groups(frame: &mut Frame<'_>, view: &View, area: Rect) {
     let is_seen = |outcome: &&str| {
         let groups = view.now.groups.as_ref().ok().into_iter().flatten();
@@ -156,7 +181,7 @@ fn draw_groups(frame: &mut Frame<'_>, view: &View, area: Rect) {
         let counts = numbers.iter().map(|column| group[*column].as_u64().unwrap_or_default().to_string());
         std::iter::once(plain(&group["name"])).chain(counts).collect()
     };
-    let width = |at: usize| if at == 0 { Constraint::Min(16) } else { Constraint::Max(11) };
+    let width = |at: usize| Constraint::Max(if at == 0 { 40 } else { 11 });
     let widths: Vec<_> = (0..columns.len()).map(width).collect();
     table(frame, view, area, "groups", &columns, &widths, &view.now.groups, cells);
 }
@@ -256,7 +281,17 @@ fn table(
         Ok(rows) => rows,
         Err(reason) => return frame.render_widget(Paragraph::new(reason.clone()).block(block), area),
     };
-    let shown = rows.iter().map(cells).filter(|cells| view.takes(cells)).map(Row::new);
+    let shown: Vec<_> = rows.iter().map(cells).filter(|cells| view.takes(cells)).collect();
+    // No column takes more room than what it shows, so that no other is cut for it.
+    let fitted = widths.iter().zip(columns).enumerate().map(|(at, (width, column))| match width {
+        Constraint::Max(most) => {
+            let longest = shown.iter().filter_map(|cells| cells.get(at)).map(|cell| cell.chars().count()).max().unwrap_or(0);
+            Constraint::Max(u16::try_from(longest.max(column.len())).unwrap_or(u16::MAX).min(*most))
+        }
+        other => *other,
+    });
+    let fitted: Vec<_> = fitted.collect();
     let head = Row::new(columns.to_vec()).style(Style::default().add_modifier(Modifier::BOLD));
-    frame.render_widget(Table::new(shown, widths.to_vec()).header(head).column_spacing(2).block(block), area);
+    let shown = shown.into_iter().map(Row::new);
+    frame.render_widget(Table::new(shown, fitted).header(head).column_spacing(2).block(block), area);
 }

@@ -153,6 +153,18 @@ impl Sample {
         Some(requests.max(0.0) / self.seconds_since(before))
     }
 
+    /// The primaries of a cluster; `None` before one server.
+    pub(super) fn nodes(&self) -> Option<&Vec<Value>> {
+        self.status["upstream"]["cluster"]["nodes"].as_array()
+    }
+
+    /// Replies a second of the node at this address; `None` where it was not there before, or counts anew.
+    pub(super) fn node_rate(&self, before: &Sample, node: &Value) -> Option<f64> {
+        let known = before.nodes()?.iter().find(|known| known["address"] == node["address"])?;
+        let replies = node["replies"].as_f64()? - known["replies"].as_f64()?;
+        (replies >= 0.0).then(|| replies / self.seconds_since(before))
+    }
+
     fn seconds_since(&self, before: &Sample) -> f64 {
         self.at.saturating_sub(before.at).as_secs_f64().max(0.001)
     }

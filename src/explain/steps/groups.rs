@@ -23,7 +23,7 @@ impl Planned<'_> {
         self.write_members(commands, group, page);
         page.line(2, format_args!("replies: each member, {}", text::reply(&Role::Member)));
         self.write_expectations(commands, group, page);
-        page.line(2, format_args!("if nothing is applied: every member answers an error; told as {}", Kind::Aborted));
+        page.line(2, format_args!("if nothing is applied: every member answers an error; reported as {}", Kind::Aborted));
         page.line(2, format_args!("if some members fail: {}", text::on_partial(group.on_partial)));
         self.write_marker(group, page);
     }
@@ -35,11 +35,11 @@ impl Planned<'_> {
         let groups = if count == 1 { "one group".to_owned() } else { format!("{count} groups") };
         page.line(1, format_args!("{groups} in one transaction, nothing changes places, on {connection}:"));
         let numbers = self.numbers(commands);
-        let (lead, seal) = match &span.preflight {
-            Some(_) => ("WATCH guard keys.., EVAL preflight, ", "EVAL seal, "),
+        let (lead, assertion) = match &span.preflight {
+            Some(_) => ("WATCH guard keys.., EVAL preflight, ", "EVAL assert_guard, "),
             None => ("", ""),
         };
-        page.line(2, format_args!("on the wire, in one write: {lead}MULTI, {seal}{numbers}, EXEC"));
+        page.line(2, format_args!("on the wire, in one write: {lead}MULTI, {assertion}{numbers}, EXEC"));
         let mut rides = vec![true; commands.len()];
         for group in &span.groups {
             let rule = &self.policy.groups()[group.group];
@@ -73,7 +73,7 @@ impl Planned<'_> {
         page.line(
             2,
             format_args!(
-                "if a group is the reason that nothing is applied: its members answer an error; told as {}",
+                "if a group is the reason that nothing is applied: its members answer an error; reported as {}",
                 Kind::Aborted
             ),
         );
@@ -87,7 +87,7 @@ impl Planned<'_> {
         let members = self.numbers(commands);
         let is_rolled_back = group.atomic == Atomic::Rollback;
         let wire = match is_rolled_back {
-            false => format!("WATCH guard keys.., EVAL preflight, MULTI, EVAL seal, {members}, EXEC"),
+            false => format!("WATCH guard keys.., EVAL preflight, MULTI, EVAL assert_guard, {members}, EXEC"),
             true => format!("SET guard, WATCH guard keys.., EVAL begin, MULTI, EVAL counted, {members}, EVAL finish, EXEC"),
         };
         page.line(2, format_args!("on the wire, in one write: {wire}"));
@@ -100,7 +100,7 @@ impl Planned<'_> {
                     text::on_duplicate(once.on_duplicate)
                 ),
             );
-            page.line(2, "behind the seal, by the proxy itself: SET marker .. PX ..");
+            page.line(2, "after assert_guard, by the proxy itself: SET marker .. PX ..");
         }
         let member = |i: usize| commands.get(i).map(|&at| Member { id: self.batch.id(at), args: self.args(at) });
         let required = group.requirements(self.table, &mut { member });
@@ -117,7 +117,7 @@ impl Planned<'_> {
         page.line(2, format_args!("replies: each member, {}", text::reply(&Role::Member)));
         page.line(
             2,
-            format_args!("if a check fails: nothing is applied, every member answers an error; told as {}", Kind::Aborted),
+            format_args!("if a check fails: nothing is applied, every member answers an error; reported as {}", Kind::Aborted),
         );
         page.line(2, "if other clients change what is checked: nothing is applied, and it is sent again, 3 times in all");
         if is_rolled_back {
@@ -131,7 +131,7 @@ impl Planned<'_> {
             page.line(
                 2,
                 format_args!(
-                    "if a member fails: its keys are put back, every member answers an error; told as {}",
+                    "if a member fails: its keys are restored, every member answers an error; reported as {}",
                     Kind::Aborted
                 ),
             );
@@ -150,7 +150,7 @@ impl Planned<'_> {
         for (&at, reply) in commands.iter().zip(&replies) {
             self.write_answered(at, String::from_utf8_lossy(reply.trim_ascii()), page);
         }
-        page.line(2, format_args!("why: {}; told as {}", refusal.reason(&members, self.table), refusal.kind()));
+        page.line(2, format_args!("why: {}; reported as {}", refusal.reason(&members, self.table), refusal.kind()));
     }
 
     pub(super) fn write_watched(&self, commands: Range<usize>, index: usize, unwrapped: Option<Unwrapped>, page: &mut Page) {
@@ -159,16 +159,16 @@ impl Planned<'_> {
         let commands: Vec<_> = commands.collect();
         self.write_captures(&commands, group, page);
         let because = if let Some(why) = unwrapped {
-            format!("{}; told as {}", why.as_str(), Kind::Unwrapped)
+            format!("{}; reported as {}", why.as_str(), Kind::Unwrapped)
         } else if group.atomic == Atomic::Observe {
             format!("atomic = {}", group.atomic.as_str())
         } else {
             format!("mode = {}", self.policy.mode_of(group.mode).as_str())
         };
-        page.line(2, format_args!("on the wire: as it is, because {because}"));
+        page.line(2, format_args!("on the wire: unchanged, because {because}"));
         self.write_members(&commands, group, page);
         page.line(2, format_args!("replies: each member, {}", text::reply(&Role::Plain)));
         self.write_expectations(&commands, group, page);
-        page.line(2, format_args!("if some members fail: told as {}", Kind::PartialFailure));
+        page.line(2, format_args!("if some members fail: reported as {}", Kind::PartialFailure));
     }
 }

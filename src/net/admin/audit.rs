@@ -109,7 +109,7 @@ fn answer(begun: Result<Begun, Refused>) -> Response {
 async fn follow(begun: Begun, mut pipe: DuplexStream) {
     let cancel = begun.cancel.clone();
     if send(begun, &mut pipe).await.is_err() {
-        tracing::info!("an audit was given up by whoever asked for it");
+        tracing::info!("an audit was cancelled: its client disconnected");
         cancel.cancel();
     }
 }

@@ -50,7 +50,7 @@ pub(super) async fn learn(State(state): State<AdminState>, wanted: Result<Query<
         return problem(StatusCode::BAD_REQUEST, EXPECTED, &[]);
     };
     let Some(begun) = state.recorder.begin().await else { return record::busy() };
-    tracing::info!(seconds, "rules are learnt from what clients send");
+    tracing::info!(seconds, "learning rules from what clients send");
     let (pipe, reading) = duplex(PIPE_BYTES);
     let deadline = Instant::now() + Duration::from_secs(seconds);
     let (learner, shutdown) = (Learner::new(Table::builtin()), state.shutdown.clone());

@@ -30,7 +30,7 @@ pub(super) async fn change(wanted: Result<Query<Wanted>, QueryRejection>) -> Res
     };
     match log::set_level(&level) {
         Ok(()) => {
-            tracing::info!(level, "what is logged was changed");
+            tracing::info!(level, "the log level was changed");
             show().await
         }
         Err(error) => (StatusCode::BAD_REQUEST, Json(json!({ "error": error.to_string() }))).into_response(),

@@ -13,14 +13,13 @@ pub mod record;
 mod rules;
 mod runbook;
 mod slow;
+mod state;
 pub mod status;
 pub mod violations;
 
 use std::io;
-use std::sync::Arc;
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::middleware;
@@ -29,21 +28,13 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde::Serialize;
 use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
 use super::http::{self, problem};
-use crate::jobs::Jobs;
 use crate::telemetry::exposition::Exposition;
-use crate::telemetry::flush::Flushes;
-use crate::telemetry::readiness::Readiness;
-use crate::telemetry::report::Reporter;
-use crate::telemetry::slow::SlowLog;
-use access::Access;
-use record::Recorder;
-use respguard_engine::policy::Policy;
-use status::Standing;
+
+pub use state::AdminState;
 
 const PATHS: [&str; 27] = [
     "/",
@@ -77,31 +68,6 @@ const PATHS: [&str; 27] = [
 /// <https://prometheus.io/docs/instrumenting/exposition_formats/#text-based-format>
 const METRICS_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 const UPKEEP_INTERVAL: Duration = Duration::from_secs(5);
-
-/// What the endpoints show. Cheap to clone.
-#[derive(Clone)]
-pub struct AdminState {
-    pub exposition: Exposition,
-    /// Asked before each scrape, so that it shows what the workers have counted up to then.
-    pub flushes: Flushes,
-    pub readiness: Readiness,
-    pub access: Access,
-    pub recorder: Recorder,
-    /// Audits and repairs.
-    pub jobs: Jobs,
-    pub live: live::Questions,
-    pub reporter: Reporter,
-    pub slow: SlowLog,
-    pub standing: Standing,
-    /// The rules in force.
-    pub policy: Arc<ArcSwap<Policy>>,
-    /// Places for streams of violations.
-    pub streams: Arc<Semaphore>,
-    /// Ends the serving of clients, as SIGTERM does.
-    pub drain: CancellationToken,
-    /// Ends what is sent without an end of its own.
-    pub shutdown: CancellationToken,
-}
 
 /// Serves the endpoints on `listener` until `shutdown`, and keeps the recorder tidy meanwhile.
 ///

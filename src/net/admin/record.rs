@@ -88,7 +88,7 @@ pub(super) fn busy() -> Response {
 pub(super) async fn record(State(state): State<AdminState>, wanted: Result<Query<Wanted>, QueryRejection>) -> Response {
     let Some(seconds) = seconds(wanted) else { return wrong_time() };
     let Some(Begun { intake, turn }) = state.recorder.begin().await else { return busy() };
-    tracing::info!(seconds, "what clients send is recorded");
+    tracing::info!(seconds, "recording what clients send");
     let (pipe, reading) = duplex(PIPE_BYTES);
     let deadline = Instant::now() + Duration::from_secs(seconds);
     let writer = Writer {
@@ -120,7 +120,7 @@ impl Writer {
     async fn run(mut self, deadline: Instant, _turn: OwnedSemaphorePermit) {
         match self.write_all(deadline).await {
             Ok(reason) => tracing::info!(reason = reason.as_str(), lost = self.intake.bytes_lost(), "a recording has ended"),
-            Err(_) => tracing::info!("a recording was given up by whoever asked for it"),
+            Err(_) => tracing::info!("a recording was cancelled: its client disconnected"),
         }
     }
 

@@ -64,7 +64,7 @@ impl Connection {
         let ability = reply.map_or(Ability::Silent, |reply| Ability::read(&reply));
         if let Ability::Lacking(lack) = ability {
             let user = String::from_utf8_lossy(self.exchange.lane().key.user()).into_owned();
-            tracing::warn!(%user, lacking = lack.as_str(), "guarded groups cannot have their preflight on this connection");
+            tracing::warn!(%user, lacking = lack.as_str(), "guarded groups cannot run their preflight on this connection");
         }
         link.set_ability(ability);
     }

@@ -86,7 +86,7 @@ impl Connection {
     /// What stood in a transaction that has not run is planned again, in its place.
     fn take_returned(&mut self) {
         let returned = self.exchange.take_returned();
-        self.hold.note_carried(returned.refused);
+        self.dialogue.note_carried(returned.refused);
         // It has waited as long as it may.
         let since = clock::now().checked_sub(self.shared.context.policy().hold.max).unwrap_or_else(clock::now);
         self.input.put_back(&returned.commands, since);

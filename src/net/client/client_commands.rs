@@ -9,6 +9,7 @@ use tokio::sync::oneshot;
 use super::client_answers::{Asker, Told, id_argument};
 use super::connection::Connection;
 use super::notices;
+use super::queued::{Awaited, Queued};
 use crate::net::exchange::State;
 use crate::net::registry::{Activity, Blocked, Message};
 use respguard_engine::command::integer::integer;
@@ -32,21 +33,6 @@ const UNBLOCK_ATTEMPTS: u32 = 50;
 const UNBLOCK_PAUSE: Duration = Duration::from_millis(2);
 /// Commands about clients that may wait for one EXEC; the server's own answers stand for more.
 const QUEUED_MAX: usize = 1024;
-
-/// A command that waits for the client's EXEC.
-pub struct Queued {
-    /// Its place in the transaction, from 0.
-    place: u32,
-    what: Awaited,
-}
-
-/// What happens when the server says that it has been executed.
-pub(super) enum Awaited {
-    /// The proxy answers in its place, or takes note; with the server's id for the client that CLIENT TRACKING names.
-    Answer(ClientCommand, Vec<Box<[u8]>>, Option<i64>),
-    /// The client's connection is another one for the server.
-    Change(LaneChange),
-}
 
 /// A command about clients, its words, and how much of the client's input there was with it.
 type Telling<'a> = (ClientCommand, &'a [Box<[u8]>], usize);

@@ -15,13 +15,13 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::Sleep;
 
-use super::client_commands::Queued;
 use super::input::Input;
-use super::leases::Lease;
+use super::lease::Lease;
 use super::login::Login;
 use super::near_misses::NearMisses;
 use super::preparation::Preparation;
-use super::ttl_fix::Asking;
+use super::queued::Queued;
+use super::right::Asking;
 use crate::net::clock;
 use crate::net::context::Context;
 use crate::net::exchange::{End, Exchange, Waiting};
@@ -32,7 +32,7 @@ use crate::net::upstream::connection::RoomTicket;
 use crate::net::upstream::lane::Lane;
 use crate::net::upstream::pool::Pool;
 use crate::net::users::Users;
-use respguard_engine::pipeline::hold::Hold;
+use respguard_engine::pipeline::dialogue::Dialogue;
 use respguard_engine::pipeline::packing::Unpacked;
 use respguard_engine::pipeline::plan::{Barrier, Plan};
 use respguard_engine::session::affinity::Reason;
@@ -84,7 +84,7 @@ pub struct Connection {
     pub(super) room_ticket: RoomTicket,
     /// For what is in the batch now.
     pub(super) preparation: Preparation,
-    pub(super) hold: Hold,
+    pub(super) dialogue: Dialogue,
     pub(super) near_misses: Option<Box<NearMisses>>,
     pub(super) login: Login,
     /// Commands about clients that wait for the client's EXEC.
@@ -138,7 +138,7 @@ impl Connection {
             awaits_room: false,
             room_ticket: RoomTicket::default(),
             preparation: Preparation::default(),
-            hold: Hold::default(),
+            dialogue: Dialogue::default(),
             near_misses: None,
             login: Login::default(),
             queued: Vec::new(),
@@ -232,7 +232,7 @@ impl Connection {
                 }
             }
             Event::WaitOver if longest.is_none() => {}
-            Event::WaitOver => self.hold.end_wait(),
+            Event::WaitOver => self.dialogue.end_wait(),
         }
         self.tidy_lease();
     }

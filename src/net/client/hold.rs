@@ -6,37 +6,20 @@ use super::connection::Connection;
 use crate::net::clock;
 use crate::net::exchange::Places;
 use crate::telemetry::label::HoldOutcome;
-use respguard_engine::pipeline::batch::Tail;
 use respguard_engine::pipeline::named_keys::NamedKeys;
-use respguard_engine::pipeline::plan::{Holding, Note, Plan};
+use respguard_engine::pipeline::plan::{Note, Plan};
 use respguard_engine::pipeline::violation::{Kind, Violation};
 use respguard_engine::policy::Member;
 
 impl Connection {
-    /// How far incomplete groups may be held now, with `tail` behind what was read.
-    pub(super) fn holding(&self, tail: &Tail) -> Holding {
-        let policy = self.shared.context.policy();
-        if policy.groups().is_empty() {
-            return Holding::default();
-        }
-        let is_held_up = self.exchange.is_held_up();
-        let more_can_come = !self.input.ended && !self.exchange.is_whole();
-        let ends = !more_can_come || matches!(tail, Tail::Error(_) | Tail::Large);
-        self.hold.holding(policy.hold, ends, is_held_up, clock::now())
-    }
-
     /// Leaves what was planned to be held in the batch, and takes the rest out of it.
     pub(super) fn consume_planned(&mut self, plan: &Plan, places: &Places) {
-        if plan.kept.is_empty() {
-            return self.input.consume(plan.commands);
-        }
-        let held = plan.held(&self.input.batch, |at| places.of_held(at), clock::now());
-        self.input.consume_around(plan.commands, &held);
+        self.input.take_out(plan, |at| places.of_held(at), clock::now());
     }
 
     /// More has come for what is held.
     pub(super) fn note_gap(&mut self) {
-        let Some(wait) = self.hold.take_wait() else { return };
+        let Some(wait) = self.dialogue.take_wait() else { return };
         let (metrics, gap) = (&self.shared.context.metrics, Instant::now().saturating_duration_since(wait.since));
         metrics.hold_gap(gap);
         // Under other rules the places of groups would mean other groups.
@@ -49,7 +32,7 @@ impl Connection {
     ///
     /// `has_group` says that a group was there as a whole.
     pub(super) fn tell_notes(&mut self, plan: &mut Plan, has_group: bool) {
-        self.hold.note_plan(plan, has_group);
+        self.dialogue.note(plan, has_group, &self.input.batch, &self.input.bytes);
         for note in std::mem::take(&mut plan.notes) {
             let metrics = &self.shared.context.metrics;
             match note {
@@ -79,7 +62,6 @@ impl Connection {
                     metrics.split(members.len());
                     let members = plan.members[members].to_vec();
                     self.tell(Kind::Split, group, &members, None);
-                    self.hold.expire(group, &members, &self.input.batch, &self.input.bytes);
                     self.tell_waiting_near_miss(group);
                 }
                 Note::Degraded { group, members, lack } => {
@@ -99,12 +81,12 @@ impl Connection {
         }
     }
 
-    /// Three times the next member came only after the reply to the prefix: the client sends one
+    /// A batch is about to be planned. Three times the next member came only after the reply to the prefix: the client sends one
     /// command after the other, and will not be waited for again.
-    pub(super) fn look_for_sequence(&mut self) {
+    pub(super) fn begin_batch(&mut self) {
         let group = {
             let (table, policy) = (self.shared.context.table(), self.shared.context.policy());
-            self.hold.finds_sequence(self.exchange.is_resolved(), self.input.wire(0..1), &table, &policy)
+            self.dialogue.begin(self.exchange.is_resolved(), &self.input.batch, &self.input.bytes, &table, &policy)
         };
         if let Some(group) = group {
             self.tell(Kind::Sequential, group, &[0], None);
@@ -115,7 +97,7 @@ impl Connection {
     pub(super) fn follow_rules(&mut self) {
         let rules = self.shared.context.policy_number();
         if std::mem::replace(&mut self.rules, rules) != rules {
-            self.hold.forget_expired();
+            self.dialogue.forget_expired();
             self.near_misses = None;
         }
     }
@@ -137,5 +119,34 @@ impl Connection {
             keys.name_in(&mut violation);
         }
         Some(violation)
+    }
+
+    /// Tells of it, unless some of its commands wait for what may make them a group after all.
+    pub(super) fn note_near_miss(&mut self, group: usize, violation: Violation, waiting: bool) {
+        if waiting {
+            return self.near_misses.get_or_insert_default().wait(group, violation);
+        }
+        self.tell_near_miss(violation);
+    }
+
+    /// The rest of the group has not come.
+    pub(super) fn tell_waiting_near_miss(&mut self, group: usize) {
+        if let Some(violation) = self.near_misses.as_mut().and_then(|near_misses| near_misses.take(group)) {
+            self.tell_near_miss(violation);
+        }
+    }
+
+    /// The rest of the group has come.
+    pub(super) fn forget_near_miss(&mut self, group: usize) {
+        if let Some(near_misses) = &mut self.near_misses {
+            near_misses.take(group);
+        }
+    }
+
+    fn tell_near_miss(&mut self, violation: Violation) {
+        let Some(rule) = &violation.rule else { return };
+        if self.near_misses.get_or_insert_default().admits(rule, clock::now()) {
+            self.shared.context.reporter.violation(violation, &self.exchange.peer);
+        }
     }
 }

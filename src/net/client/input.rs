@@ -1,15 +1,37 @@
 //! The bytes that a client has sent and that have not been planned yet, and their state.
 
 use std::ops::Range;
+use std::time::{Duration, Instant};
 
 use bytes::{Buf, BytesMut};
 
-use super::large::Cutting;
 use super::pooled_batch::PooledBatch;
 use respguard_engine::command::Table;
 use respguard_engine::link::owed::Seq;
 use respguard_engine::pipeline::batch::{Held, Tail};
+use respguard_engine::pipeline::plan::Plan;
 use respguard_resp::request::{Args, Limits, RequestParser};
+
+/// What becomes of the bytes of a request that is not held whole.
+#[derive(Debug, Default)]
+pub(super) enum Cutting {
+    /// There is none.
+    #[default]
+    No,
+    /// They go out as they come; the server has so long to answer from the end on, or as long as it likes.
+    Through { longest: Option<Duration> },
+    /// They go nowhere; at their end the client is answered so, unless it has been.
+    Discarding(Option<Vec<u8>>),
+}
+
+impl Cutting {
+    /// The connection that the request went out on is gone, and with it the request: what has come of it was answered.
+    pub(super) fn lose(&mut self) {
+        if matches!(self, Cutting::Through { .. }) {
+            *self = Cutting::Discarding(None);
+        }
+    }
+}
 
 /// The bytes, the commands that they have been cut into, and the request whose end has not come.
 pub(super) struct Input {
@@ -88,10 +110,10 @@ impl Input {
         self.drop_front(consumed);
     }
 
-    /// The same, but those that are `kept` stay in front.
-    pub(super) fn consume_around(&mut self, commands: usize, kept: &[(usize, Held)]) {
-        let consumed = self.batch.consume_around(commands, kept, &mut self.bytes);
-        self.drop_front(consumed);
+    /// What was planned has been dealt with, but for what waits, whose places `seq` tells.
+    pub(super) fn take_out(&mut self, plan: &Plan, seq: impl Fn(usize) -> Seq, now: Instant) {
+        let done_with = plan.take_out(plan.commands, (&mut self.batch, &mut self.bytes), seq, now);
+        self.drop_front(done_with);
     }
 
     /// The first so many bytes are done with.
@@ -117,7 +139,7 @@ impl Input {
     }
 
     /// Commands that were sent in vain stand in their places again, before those that were read after them.
-    pub(super) fn put_back(&mut self, commands: &[(Seq, Vec<u8>)], since: std::time::Instant) {
+    pub(super) fn put_back(&mut self, commands: &[(Seq, Vec<u8>)], since: Instant) {
         let Some(&(first, _)) = commands.first() else { return };
         // What waits may have been sent before it, or behind it.
         let before = self.batch.all_held().iter().take_while(|held| first.since(held.seq).is_some()).count();
@@ -143,7 +165,6 @@ impl Input {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Instant;
 
     fn input(bytes: &[u8]) -> (Input, Tail) {
         let mut input = Input::default();

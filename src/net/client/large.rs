@@ -1,11 +1,11 @@
 //! Requests that are not buffered whole: passed on as they arrive, or tunnelled.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Buf;
 
 use super::connection::{Connection, Next};
+use super::input::Cutting;
 use crate::net::exchange::own_reply;
 use crate::telemetry::compressed;
 use respguard_engine::command::{CommandId, ConnectionEffect};
@@ -29,27 +29,6 @@ const ARGUMENTS_MAX: usize = 1024;
 /// The client is closed behind it: what it has sent since cannot be told from what it has yet to send.
 const BEHIND_TUNNEL: &str =
     "ERR respguard: while there are rules nothing but PING and QUIT may follow here: they could not look at it";
-
-/// What becomes of the bytes of a request that is not held whole.
-#[derive(Debug, Default)]
-pub(super) enum Cutting {
-    /// There is none.
-    #[default]
-    No,
-    /// They go out as they come; the server has so long to answer from the end on, or as long as it likes.
-    Through { longest: Option<Duration> },
-    /// They go nowhere; at their end the client is answered so, unless it has been.
-    Discarding(Option<Vec<u8>>),
-}
-
-impl Cutting {
-    /// The connection that the request went out on is gone, and with it the request: what has come of it was answered.
-    pub(super) fn lose(&mut self) {
-        if matches!(self, Cutting::Through { .. }) {
-            *self = Cutting::Discarding(None);
-        }
-    }
-}
 
 impl Connection {
     /// A request that is too large to be held whole needs a connection of its own; what must happen before it has one.

@@ -1,10 +1,11 @@
-//! A client's leased connection: acquired, returned, lost.
+//! Acquires and returns a client's leased connection.
 
 use std::rc::Rc;
 use std::time::Duration;
 
 use super::connection::Connection;
 use super::fence::UNANSWERED;
+use super::lease::Lease;
 use crate::net::clock;
 use crate::net::exchange::{End, Exchange, Waiting};
 use crate::net::upstream::connection::{Link, Phase};
@@ -12,6 +13,7 @@ use crate::net::upstream::discard::Discard;
 use crate::net::upstream::lane::{Lane, NoLease};
 use respguard_engine::command::{self, ClientCommand, CommandId, ConnectionEffect, PinReason};
 use respguard_engine::link::owed::Owed;
+use respguard_engine::link::times::Times;
 use respguard_engine::session::affinity::Reason;
 use respguard_engine::session::transaction::Transaction;
 use respguard_resp::encode;
@@ -20,66 +22,6 @@ use respguard_resp::encode;
 const QUIT: &[u8] = b"*1\r\n$4\r\nQUIT\r\n";
 /// How long is waited for the server to end a lease whose client says good-bye.
 const QUIT_PATIENCE: Duration = Duration::from_millis(250);
-
-/// The connection that a client holds alone.
-///
-/// It is given back to the lane that it was taken from, whatever lane its client is on by then.
-#[derive(Default)]
-pub(super) struct Lease(Option<(Rc<Lane>, Rc<Link>)>);
-
-impl Lease {
-    /// This connection of that lane.
-    pub(super) fn of(lane: Rc<Lane>, link: Rc<Link>) -> Lease {
-        Lease(Some((lane, link)))
-    }
-
-    /// True while the client has one.
-    pub(super) fn is_held(&self) -> bool {
-        self.0.is_some()
-    }
-
-    /// The connection, if the client has one.
-    pub(super) fn link(&self) -> Option<&Rc<Link>> {
-        self.0.as_ref().map(|(_, link)| link)
-    }
-
-    /// True when the command under way on it blocks.
-    pub(super) fn is_blocked(&self) -> bool {
-        self.link().is_some_and(|link| link.is_blocked())
-    }
-
-    /// True when nothing keeps more of a request from being sent on it, or the client has none.
-    pub(super) fn has_room(&self) -> bool {
-        self.link().is_none_or(|link| link.has_room(usize::MAX))
-    }
-
-    /// The server is asked to end the wait of the command that blocks on it, if one does.
-    pub(super) fn end_blocking(&self) {
-        let Some((lane, link)) = self.0.as_ref().filter(|(_, link)| link.is_blocked()) else { return };
-        let Some(id) = link.info().client_id else { return };
-        let mut request = Vec::new();
-        encode::request(&mut request, &[b"CLIENT", b"UNBLOCK", id.to_string().as_bytes()]);
-        // Without a connection to say it on, the drain timeout ends the wait.
-        lane.call(&request, |_| {});
-    }
-
-    /// What its client has sent on it may lie unread at the server: that is told to end it before anything else of the
-    /// client's is sent.
-    fn orphan(&self) {
-        if let Some((lane, link)) = &self.0
-            && let Some(orphan) = link.orphan()
-        {
-            lane.shared().kill_orphan(orphan);
-        }
-    }
-
-    /// Gives it back; `clean` says that the connection is as its handshake left it. False where there was none.
-    fn give_back(&mut self, clean: bool) -> bool {
-        let Some((lane, link)) = self.0.take() else { return false };
-        lane.give_back(&link, clean);
-        true
-    }
-}
 
 impl Connection {
     /// Gives the client a connection of its own; where none is to be had, the command that needs it is refused.
@@ -129,7 +71,7 @@ impl Connection {
             }
             link.set_owner(Some(Rc::<Exchange>::clone(&self.exchange)));
             self.exchange.set_link(&link);
-            self.lease = Lease(Some((lane, link)));
+            self.lease = Lease::of(lane, link);
         }
         self.exchange.state.borrow_mut().session.affinity.pin(reason);
         Ok(())
@@ -229,7 +171,7 @@ impl Connection {
         let Some(link) = self.lease.link().filter(|link| link.phase() == Phase::Ready) else { return };
         let (link, now) = (Rc::clone(link), clock::now());
         link.set_owner(None);
-        if link.send(Rc::new(Discard), &[QUIT], Owed::answer(), now, Some(now + QUIT_PATIENCE)) {
+        if link.send(Rc::new(Discard), &[QUIT], Owed::answer(), Times::within(now, QUIT_PATIENCE)) {
             // A server that takes longer ends it later.
             let _ = tokio::time::timeout(QUIT_PATIENCE, link.over()).await;
         }
@@ -253,65 +195,5 @@ impl Connection {
             self.exchange.set_link(&own.shared());
             self.exchange.state.borrow_mut().session.affinity.unpin();
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::net::upstream::pool::Pool;
-    use crate::net::upstream::tests::{context, server, settings};
-    use crate::telemetry::exposition::Exposition;
-
-    /// The first lane of a pool with a single lease.
-    async fn with_lane(test: impl AsyncFnOnce(&Rc<Lane>)) {
-        let context = context(&Exposition::build().1);
-        let local = tokio::task::LocalSet::new();
-        local
-            .run_until(async {
-                let pool = Pool::new(&context, settings(server(usize::MAX).0));
-                test(pool.first()).await;
-                pool.close();
-            })
-            .await;
-    }
-
-    fn taken(lane: &Rc<Lane>) -> Lease {
-        Lease::of(Rc::clone(lane), lane.lease().expect("there is one"))
-    }
-
-    #[test]
-    fn without_a_lease_nothing_blocks_and_nothing_is_given_back() {
-        let mut lease = Lease::default();
-        assert!(!lease.is_held() && lease.link().is_none() && !lease.is_blocked() && lease.has_room());
-        assert!(!lease.give_back(true));
-    }
-
-    #[tokio::test]
-    async fn what_is_given_back_once_can_be_had_once_again() {
-        with_lane(async |lane| {
-            let mut lease = taken(lane);
-            assert!(lease.is_held() && matches!(lane.lease(), Err(NoLease::Taken(1))));
-            assert!(lease.give_back(false) && !lease.is_held() && !lease.give_back(false));
-            let _again = taken(lane);
-            assert!(matches!(lane.lease(), Err(NoLease::Taken(1))));
-        })
-        .await;
-    }
-
-    #[tokio::test]
-    async fn a_clean_connection_serves_the_next_client_and_another_one_is_closed() {
-        with_lane(async |lane| {
-            let mut lease = taken(lane);
-            let link = Rc::clone(lease.link().expect("it is held"));
-            link.opened().await.expect("the server is there");
-            lease.give_back(true);
-            let mut next = taken(lane);
-            assert!(next.link().is_some_and(|same| Rc::ptr_eq(same, &link)));
-            next.give_back(false);
-            assert_eq!(link.phase(), Phase::Closed);
-            assert!(taken(lane).link().is_some_and(|other| !Rc::ptr_eq(other, &link)));
-        })
-        .await;
     }
 }

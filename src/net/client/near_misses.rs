@@ -1,10 +1,8 @@
-//! Reports commands that would be a group but for one thing: once a second per group.
+//! Limits reports of commands that would be a group but for one thing: once a second per group.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::connection::Connection;
-use crate::net::clock;
 use respguard_engine::pipeline::violation::Violation;
 
 /// How long nothing more is told of a group.
@@ -22,7 +20,7 @@ pub(super) struct NearMisses {
 
 impl NearMisses {
     /// Whether it may be told now of the group of this name.
-    fn admits(&mut self, rule: &Arc<str>, now: Instant) -> bool {
+    pub(super) fn admits(&mut self, rule: &Arc<str>, now: Instant) -> bool {
         self.told.retain(|(_, at)| now.saturating_duration_since(*at) < PAUSE);
         let admits = self.told.len() < GROUPS_MAX && self.told.iter().all(|(told, _)| told != rule);
         if admits {
@@ -31,47 +29,16 @@ impl NearMisses {
         admits
     }
 
-    fn wait(&mut self, group: usize, violation: Violation) {
+    pub(super) fn wait(&mut self, group: usize, violation: Violation) {
         self.waiting.retain(|(other, _)| *other != group);
         if self.waiting.len() < GROUPS_MAX {
             self.waiting.push((group, violation));
         }
     }
 
-    fn take(&mut self, group: usize) -> Option<Violation> {
+    pub(super) fn take(&mut self, group: usize) -> Option<Violation> {
         let at = self.waiting.iter().position(|(other, _)| *other == group)?;
         Some(self.waiting.swap_remove(at).1)
-    }
-}
-
-impl Connection {
-    /// Tells of it, unless some of its commands wait for what may make them a group after all.
-    pub(super) fn note_near_miss(&mut self, group: usize, violation: Violation, waiting: bool) {
-        if waiting {
-            return self.near_misses.get_or_insert_default().wait(group, violation);
-        }
-        self.tell_near_miss(violation);
-    }
-
-    /// The rest of the group has not come.
-    pub(super) fn tell_waiting_near_miss(&mut self, group: usize) {
-        if let Some(violation) = self.near_misses.as_mut().and_then(|near_misses| near_misses.take(group)) {
-            self.tell_near_miss(violation);
-        }
-    }
-
-    /// The rest of the group has come.
-    pub(super) fn forget_near_miss(&mut self, group: usize) {
-        if let Some(near_misses) = &mut self.near_misses {
-            near_misses.take(group);
-        }
-    }
-
-    fn tell_near_miss(&mut self, violation: Violation) {
-        let Some(rule) = &violation.rule else { return };
-        if self.near_misses.get_or_insert_default().admits(rule, clock::now()) {
-            self.shared.context.reporter.violation(violation, &self.exchange.peer);
-        }
     }
 }
 

@@ -4,7 +4,8 @@ use super::connection::Connection;
 use crate::net::exchange::End;
 use crate::net::off_thread::{Reserved, off_thread};
 use respguard_engine::pipeline::packed_reply::LONG_BYTES;
-use respguard_engine::pipeline::packing::{PackedValue, Unpacked, long_values};
+use respguard_engine::pipeline::packed_value::PackedValue;
+use respguard_engine::pipeline::packing::{Unpacked, long_values};
 
 impl Connection {
     /// Long values in the batch that are not compressed yet.

@@ -107,14 +107,14 @@ impl Connection {
 
     /// What the client has begun is too large for the room that is left: it is told so behind what it is owed, and closed.
     pub(super) fn refuse_unfinished(&mut self) {
-        tracing::info!(client = %self.exchange.peer, bytes = self.input.bytes.len(), "closed: no more can be kept of what it sends");
+        tracing::info!(client = %self.exchange.peer, bytes = self.input.bytes.len(), "closed: its unfinished request is too large for the buffer limit");
         self.shared.context.metrics.closed_early(EarlyClose::Unfinished);
         if self.input.batch.all_held().is_empty() {
             self.input.give_up();
         }
         // What is held is all that it will have sent of its group.
         (self.input.ended, self.input.refused_room) = (true, true);
-        self.hold.end();
+        self.dialogue.end();
     }
 
     /// The client is blocked, and so much stands behind the blocking command that nothing more is read: its leaving would

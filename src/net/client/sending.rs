@@ -3,14 +3,15 @@
 use std::rc::Rc;
 
 use super::connection::{Connection, Next};
+use super::input::Input;
 use crate::net::clock;
-use crate::net::exchange::Timing;
+use crate::net::exchange::{State, Timing};
 use crate::net::offenders::fingerprint;
 use crate::net::upstream::connection::Link;
 use crate::net::upstream::lane::TtlFixRight;
 use respguard_engine::pipeline::batch::Tail;
-use respguard_engine::pipeline::hold;
-use respguard_engine::pipeline::plan::{Barrier, Plan, Rules, plan};
+use respguard_engine::pipeline::dialogue::{self, Sent};
+use respguard_engine::pipeline::plan::{Barrier, Holding, Plan, Rules};
 use respguard_engine::session::affinity::Reason;
 use respguard_engine::session::reply_mode::ReplyMode;
 
@@ -106,12 +107,7 @@ impl Connection {
         if let Some(next) = self.before_planning() {
             return Some(next);
         }
-        if self.input.batch.all_held().is_empty() {
-            self.hold.begin_batch();
-            if !self.hold.is_over() {
-                self.look_for_sequence();
-            }
-        }
+        self.begin_batch();
         let shared = Rc::clone(&self.shared);
         let planned = &mut *shared.plan.borrow_mut();
         self.plan_batch(tail, false, planned);
@@ -199,7 +195,6 @@ impl Connection {
 
     /// `fenced`: a transaction is unanswered that may go out again.
     fn plan_batch(&self, tail: &Tail, fenced: bool, planned: &mut Plan) {
-        let more = self.more_comes(tail) && !self.hold.is_over() && !self.input.ended && !self.exchange.is_whole();
         let context = &self.shared.context;
         let (table, policy) = (context.table(), context.policy());
         let (link, lane) = self.exchange.way();
@@ -212,10 +207,10 @@ impl Connection {
             ttl_fixes: lane.ttl_fix.get() != TtlFixRight::Refused,
             setnx_fixes: lane.setnx_fix.get() == TtlFixRight::Able,
             ability: link.ability(),
-            hold: self.holding(tail),
+            hold: Holding::default(),
             degraded: context.health.refuses() || link.is_down(),
             troubled: self.is_troubled(),
-            carries: self.hold.carries(),
+            carries: true,
             reads_ahead: self.may_send_reads_ahead(),
             fenced,
             unserved: unserved.as_deref(),
@@ -225,31 +220,24 @@ impl Connection {
             unix_ms: if policy.has_acting_ttl_rules() { clock::unix_ms() } else { 0 },
         };
         drop((link, lane));
+        let Input { batch, bytes, filled, ended, .. } = &self.input;
+        let (open, must_go) = (!ended && !self.exchange.is_whole(), self.exchange.is_held_up());
+        let sent = Sent { batch, bytes, tail, filled: *filled, open, must_go };
         let mut state = self.exchange.state.borrow_mut();
-        let state = &mut *state;
-        plan(&mut state.session, &mut state.undecided, rules, &self.input.batch, &self.input.bytes, more, planned);
-    }
-
-    fn more_comes(&self, tail: &Tail) -> bool {
-        match tail {
-            Tail::Partial | Tail::More => true,
-            Tail::Clean => self.input.filled,
-            // What is there is no request that could be waited for.
-            Tail::Large | Tail::Error(_) => false,
-        }
+        let State { session, undecided, .. } = &mut *state;
+        self.dialogue.plan((session, undecided), rules, sent, clock::now(), planned);
     }
 
     /// What the plan asks for behind what it has sent.
     fn what_follows(&mut self, tail: &Tail, planned: &mut Plan) -> Option<Next> {
-        let has_more = *tail == Tail::More && planned.commands > planned.kept.len();
         let context = &self.shared.context;
-        match self.hold.follow(planned, &self.input.batch, has_more, || (context.policy().hold, clock::now())) {
-            hold::Next::On => None,
-            hold::Next::Wait(longest) => {
+        match self.dialogue.follow(planned, &self.input.batch, tail, || (context.policy().hold, clock::now())) {
+            dialogue::Next::On => None,
+            dialogue::Next::Wait(longest) => {
                 self.exchange.acknowledge();
                 Some(Next::ReadWithin(longest))
             }
-            hold::Next::Do(barrier) => Some(Next::Barrier(barrier)),
+            dialogue::Next::Do(barrier) => Some(Next::Barrier(barrier)),
         }
     }
 

@@ -6,7 +6,7 @@
 use std::rc::Rc;
 
 use super::connection::Connection;
-use super::leases::Lease;
+use super::lease::Lease;
 use crate::net::exchange::Exchange;
 use respguard_engine::pipeline::slot::Role;
 use respguard_engine::session::affinity::Reason;

@@ -1,40 +1,14 @@
 //! Asks the server, once per lane, whether its user may run the commands that TTL rules turn writes into.
 
-use std::cell::Cell;
 use std::sync::Arc;
 
 use super::connection::Connection;
+use super::right::{Asking, Right};
 use crate::net::findings::{stop_setnx_fix, stop_ttl_fix};
 use crate::net::upstream::call::ask;
-use crate::net::upstream::lane::{Lane, TtlFixRight};
+use crate::net::upstream::lane::TtlFixRight;
+use respguard_engine::pipeline::setnx;
 use respguard_engine::pipeline::ttl_fix::{key_to_fix, may_fix_ttl, question, setnx_to_fix};
-use respguard_engine::pipeline::ttl_rewrite;
-use respguard_engine::policy::TtlRule;
-
-/// What a user may do or not.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Right {
-    /// PEXPIRE behind a write.
-    Expire,
-    /// SET in the place of SETNX.
-    Set,
-}
-
-/// A question about a user's rights, and the rule that raises it.
-pub(super) struct Asking {
-    question: Vec<u8>,
-    right: Right,
-    rule: Arc<TtlRule>,
-}
-
-impl Right {
-    fn of(self, lane: &Lane) -> &Cell<TtlFixRight> {
-        match self {
-            Right::Expire => &lane.ttl_fix,
-            Right::Set => &lane.setnx_fix,
-        }
-    }
-}
 
 impl Connection {
     /// The question, if writes have come that want a TTL and nobody knows whether their user may set it.
@@ -66,7 +40,7 @@ impl Connection {
             }
             Right::Set => {
                 let (key, rule) = setnx_to_fix(&policy, &table, &self.input.batch, &self.input.bytes)?;
-                (ttl_rewrite::question(key), rule)
+                (setnx::question(key), rule)
             }
         };
         self.preparation.ask_right(bit);
@@ -79,7 +53,7 @@ impl Connection {
         let Some(reply) = ask(&link, &asking.question, self.shared.pool.settings.request_timeout).await else { return };
         let may = match asking.right {
             Right::Expire => may_fix_ttl(&reply),
-            Right::Set => ttl_rewrite::may_set(&reply),
+            Right::Set => setnx::may_set(&reply),
         };
         match (may, asking.right) {
             (Some(true), right) => right.of(&lane).set(TtlFixRight::Able),

@@ -25,14 +25,15 @@ impl Connection {
         let commands = batch.len();
         self.exchange.send_whole(batch, bytes, (&table, &policy), self.shared.pool.settings.request_timeout);
         drop((table, policy));
-        self.hold.note_whole();
+        self.dialogue.note_whole();
         self.input.consume(commands);
         true
     }
 
     /// Nothing of what came before has to do with what is sent now.
     fn is_at_rest(&self) -> bool {
-        let has_past = self.rules != self.shared.context.policy_number() || self.hold.is_over() || self.hold.has_expired();
+        let has_past =
+            self.rules != self.shared.context.policy_number() || self.dialogue.is_over() || self.dialogue.has_expired();
         !has_past && self.preparation.is_blank() && self.input.batch.all_held().is_empty()
     }
 

@@ -109,7 +109,7 @@ impl Watch {
     fn tell(&mut self, address: &Address, error: String) {
         let told = self.told.insert(address.to_string(), error.clone());
         if told.as_ref() != Some(&error) {
-            warn!(node = %address, error, "a node of the cluster does not say who serves what");
+            warn!(node = %address, error, "a node of the cluster does not report which node serves which slots");
         }
         while self.told.len() > NODES_MAX {
             self.told.pop_first();
@@ -152,9 +152,9 @@ impl Watch {
         let (shards, served, epoch) = (map.shards.len(), map.served(), map.epoch);
         if self.mapping.take(map) {
             gauge::count_topology_change(TopologyChange::Slots);
-            info!(primaries = shards, served, epoch, "slots of the cluster are served by other nodes than before");
+            info!(primaries = shards, served, epoch, "slots of the cluster have moved to other nodes");
             if served < SLOTS {
-                warn!(without = SLOTS - served, "slots of the cluster are not served by any node");
+                warn!(without = SLOTS - served, "no node serves some slots of the cluster");
             }
         }
     }

@@ -3,7 +3,7 @@
 
 use std::cell::Cell;
 
-use respguard_engine::pipeline::resolve::Part;
+use respguard_engine::pipeline::reading::Part;
 
 /// While so large a reply passes others on the same connection wait, and its client has a connection of its own for what
 /// follows; sooner where the server has a limit.

@@ -4,15 +4,16 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use super::Exchange;
-use super::marked::{Marked, RESENT_BYTES_MAX};
-use super::send::Sending;
+use super::marked::RESENT_BYTES_MAX;
+use super::send::{Marked, Sending};
 use respguard_engine::link::owed::Owed;
-use respguard_engine::pipeline::group::{CarriedGroup, Injected, Members, WrappedGroup};
+use respguard_engine::pipeline::group::{CarriedGroup, Members, WrappedGroup};
 use respguard_engine::pipeline::guard::Guard;
 use respguard_engine::pipeline::in_doubt::mark;
 use respguard_engine::pipeline::plan::{Added, Span, SpanGroup};
 use respguard_engine::pipeline::score::{Scope, Score};
 use respguard_engine::pipeline::sequencer::ReturnedCommands;
+use respguard_engine::pipeline::wire::Injected;
 use respguard_engine::policy::OnDuplicate;
 use respguard_engine::preflight::request::assert_guard;
 use respguard_resp::encode;
@@ -77,7 +78,7 @@ impl Exchange {
         }
         let frames = wrapped.frames();
         let seq = state.slots.push_group(sending.places.of_all(commands).as_deref(), wrapped);
-        self.send(link, &mut state, &[&request], Owed::request(seq, frames), timing.read_at, timing.deadline());
+        self.send(link, &mut state, &[&request], Owed::request(seq, frames), timing.times());
     }
 
     fn wrap_span(

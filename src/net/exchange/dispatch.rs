@@ -13,8 +13,9 @@ use respguard_engine::pipeline::group::WrappedGroup;
 use respguard_engine::pipeline::named_keys;
 use respguard_engine::pipeline::plan::roles::Roles;
 use respguard_engine::pipeline::plan::{Added, Answer, Plan, Step};
+use respguard_engine::pipeline::probe::Probe;
 use respguard_engine::pipeline::score::{Scope, Score};
-use respguard_engine::pipeline::slot::{Probe, Role};
+use respguard_engine::pipeline::slot::Role;
 use respguard_engine::pipeline::violation::{Kind, Violation};
 use respguard_engine::policy::Group;
 use respguard_resp::{Protocol, encode};
@@ -103,7 +104,7 @@ impl Exchange {
                 Step::CatchUp => {
                     let mut state = self.state.borrow_mut();
                     let owed = state.slots.push_discards(1);
-                    self.send(&link, &mut state, &[PING], owed, timing.read_at, timing.deadline());
+                    self.send(&link, &mut state, &[PING], owed, timing.times());
                 }
                 Step::Answer { command, by } => {
                     if let Answer::Degraded { rule, .. } = by {

@@ -3,10 +3,9 @@
 use std::cell::{Cell, RefCell};
 use std::time::{Duration, Instant};
 
-use super::Exchange;
-use crate::net::clock;
 use respguard_engine::pipeline::finding::Finding;
 
+/// What is to go out, and how long it is waited for.
 #[derive(Debug, Default)]
 pub(super) struct FollowUps {
     /// The commands, and how many there are.
@@ -21,7 +20,7 @@ impl FollowUps {
     }
 
     /// What replies have asked for goes out when the connection is done with what it reads.
-    fn keep(&self, found: &mut [Finding]) {
+    pub(super) fn keep(&self, found: &mut [Finding]) {
         for finding in found {
             if let Finding::FollowUp { request, frames } = finding {
                 self.requests.borrow_mut().push((std::mem::take(request), *frames));
@@ -29,7 +28,7 @@ impl FollowUps {
         }
     }
 
-    fn take(&self) -> Vec<(Vec<u8>, u32)> {
+    pub(super) fn take(&self) -> Vec<(Vec<u8>, u32)> {
         self.requests.take()
     }
 
@@ -40,26 +39,6 @@ impl FollowUps {
 
     pub(super) fn deadline(&self, now: Instant) -> Instant {
         now + self.timeout.get()
-    }
-}
-
-impl Exchange {
-    pub(super) fn keep_follow_ups(&self, found: &mut [Finding]) {
-        self.follow_ups.keep(found);
-    }
-
-    /// Sends them behind all that the client has sent; nobody hears the answers.
-    pub(super) fn send_follow_ups(&self) {
-        if self.follow_ups.are_none() {
-            return;
-        }
-        let Some(me) = self.me.upgrade() else { return };
-        let mut state = self.state.borrow_mut();
-        let now = clock::now();
-        for (request, frames) in self.follow_ups.take() {
-            let owed = state.slots.push_discards(frames);
-            me.send(&self.link(), &mut state, &[&request], owed, now, Some(self.follow_ups.deadline(now)));
-        }
     }
 }
 

@@ -6,18 +6,20 @@ use std::sync::Arc;
 use smallvec::SmallVec;
 
 use super::Exchange;
-use super::marked::{Marked, RESENT_BYTES_MAX};
-use super::send::Sending;
+use super::marked::RESENT_BYTES_MAX;
+use super::send::{Marked, Sending};
 use crate::net::clock;
 use crate::net::findings::group_outcome;
 use crate::net::upstream::Recipient;
 use respguard_engine::link::owed::Owed;
+use respguard_engine::link::times::Times;
 use respguard_engine::pipeline::finding::{Fault, Finding, Outcome};
-use respguard_engine::pipeline::group::{Injected, Members, WrappedGroup};
+use respguard_engine::pipeline::group::{Members, WrappedGroup};
 use respguard_engine::pipeline::guard::Guard;
 use respguard_engine::pipeline::in_doubt::mark;
 use respguard_engine::pipeline::plan::Added;
 use respguard_engine::pipeline::refusal::Refusal;
+use respguard_engine::pipeline::wire::Injected;
 use respguard_engine::policy::OnDuplicate;
 use respguard_engine::preflight::request::assert_guard;
 use respguard_engine::preflight::{Ability, Preflight};
@@ -83,7 +85,7 @@ impl Exchange {
         let wrapped = wrapped.with_guard(guard);
         let frames = wrapped.frames();
         let seq = state.slots.push_group(sending.places.of_all(commands).as_deref(), wrapped);
-        self.send(link, &mut state, &[&request], Owed::request(seq, frames), timing.read_at, timing.deadline());
+        self.send(link, &mut state, &[&request], Owed::request(seq, frames), timing.times());
         if request.len() <= RESENT_BYTES_MAX {
             state.slots.keep_request(seq, request);
         }
@@ -113,7 +115,7 @@ impl Exchange {
         let Some(who) = self.me.upgrade() else { return };
         let who: Rc<dyn Recipient> = who;
         let now = clock::now();
-        if !self.link().send(who, &[request], owed, now, Some(self.follow_ups.deadline(now))) {
+        if !self.link().send(who, &[request], owed, Times::until(now, self.follow_ups.deadline(now))) {
             self.fault_in(&mut state, owed, Fault::Unavailable);
         }
     }
@@ -121,6 +123,24 @@ impl Exchange {
     pub(super) fn forget_lost_guards(&self, found: &[Finding]) {
         if found.iter().any(|finding| matches!(finding, Finding::GuardLost)) {
             self.link().set_ability(Ability::Unknown);
+        }
+    }
+
+    pub(super) fn keep_follow_ups(&self, found: &mut [Finding]) {
+        self.follow_ups.keep(found);
+    }
+
+    /// Sends them behind all that the client has sent; nobody hears the answers.
+    pub(super) fn send_follow_ups(&self) {
+        if self.follow_ups.are_none() {
+            return;
+        }
+        let Some(me) = self.me.upgrade() else { return };
+        let mut state = self.state.borrow_mut();
+        let now = clock::now();
+        for (request, frames) in self.follow_ups.take() {
+            let owed = state.slots.push_discards(frames);
+            me.send(&self.link(), &mut state, &[&request], owed, Times::until(now, self.follow_ups.deadline(now)));
         }
     }
 }

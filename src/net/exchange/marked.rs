@@ -2,24 +2,21 @@
 
 use std::rc::Rc;
 
-use super::send::Sending;
+use super::send::{Marked, Sending};
 use super::{Exchange, State};
 use crate::net::clock;
 use crate::net::upstream::Recipient;
 use crate::net::upstream::connection::Phase;
 use respguard_engine::link::owed::Owed;
+use respguard_engine::link::times::Times;
 use respguard_engine::pipeline::finding::Fault;
 use respguard_engine::pipeline::group::WrappedGroup;
 use respguard_engine::pipeline::in_doubt::{InDoubt, takes_marker};
 use respguard_engine::pipeline::sequencer::Sequencer;
-use respguard_engine::pipeline::slot::Probe;
 use respguard_engine::policy::Group;
 
 /// A longer group is not kept to be sent once more.
 pub(super) const RESENT_BYTES_MAX: usize = 1024 * 1024;
-
-/// A group's marker, and the questions that are asked right behind the group.
-pub(super) type Marked = (Vec<u8>, Vec<Probe>);
 
 impl Exchange {
     /// A new marker for a group that is sent now, if it takes one: a key of the group's own slot, which no other has.
@@ -61,11 +58,11 @@ impl Exchange {
             self.context.metrics.add_refused(all);
             Some(Fault::Refused)
         } else {
-            let is_sent = sending.link.send(Rc::clone(&who), &[&request], group, timing.read_at, Some(deadline));
+            let is_sent = sending.link.send(Rc::clone(&who), &[&request], group, Times::until(timing.read_at, deadline));
             (!is_sent).then_some(Fault::Unavailable)
         };
         match fault {
-            None => sending.link.owes_too(who, behind, timing.read_at, Some(deadline)),
+            None => sending.link.owes_too(who, behind, Times::until(timing.read_at, deadline)),
             Some(fault) => {
                 self.fault_in(state, group, fault);
                 self.fault_in(state, behind, fault);
@@ -98,7 +95,7 @@ impl Exchange {
         let who: Rc<dyn Recipient> = who;
         // A connection that the client had alone does not come back.
         let link = if lost_on.phase() == Phase::Closed { self.lane().shared() } else { lost_on };
-        if !link.send_first(who, &recovery.request, recovery.owed, (recovery.read_at, recovery.deadline)) {
+        if !link.send_first(who, &recovery.request, recovery.owed, Times::until(recovery.read_at, recovery.deadline)) {
             self.fault_in(&mut state, recovery.owed, Fault::Unavailable);
         }
     }

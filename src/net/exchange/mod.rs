@@ -16,6 +16,7 @@ mod dispatch;
 mod follow_ups;
 mod guard;
 mod kept;
+mod link;
 mod marked;
 mod output;
 mod pace;

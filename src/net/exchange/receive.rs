@@ -13,7 +13,7 @@ use crate::telemetry::label::EarlyClose;
 use crate::telemetry::slow::Whose;
 use respguard_engine::link::owed::{Owed, ReplyTo, Seq};
 use respguard_engine::pipeline::finding::{Fault, Finding};
-use respguard_engine::pipeline::resolve::{ClientSide, Context, Part};
+use respguard_engine::pipeline::reading::{ClientSide, Context, Part};
 use respguard_engine::pipeline::sequencer::Sequencer;
 use respguard_engine::session::subscription::Arrival;
 
@@ -81,7 +81,7 @@ impl Exchange {
         }
         let is_crowded = waiting >= WAITING_BYTES_MAX || self.context.kept.is_over_limit();
         if is_crowded {
-            tracing::info!(client = %self.peer, waiting, "closed: replies that wait for one before them are too large");
+            tracing::info!(client = %self.peer, waiting, "closed: its replies that wait for an earlier one are too large");
             self.context.metrics.closed_early(EarlyClose::Crowded);
             self.end(End::Crowded);
         }
@@ -249,7 +249,7 @@ impl Recipient for Exchange {
         let is_too_slow = self.pace.is_too_slow(clock::now());
         if is_too_slow {
             let kept = self.kept.output();
-            tracing::info!(client = %self.peer, kept, "closed: others wait for what it does not read, and no more can be kept");
+            tracing::info!(client = %self.peer, kept, "closed: others wait behind its unread replies, and the buffer limit is reached");
             self.context.metrics.closed_early(EarlyClose::Slow);
             self.end(End::Slow);
         }

@@ -8,11 +8,12 @@ use super::send::{Sending, SlowExec};
 use super::{Exchange, Places, State};
 use respguard_engine::command::{BlockFor, RetryClass, Timeout};
 use respguard_engine::link::owed::{Owed, Seq};
-use respguard_engine::pipeline::group::Pieces;
+use respguard_engine::link::times::Times;
 use respguard_engine::pipeline::plan::roles::Roles;
 use respguard_engine::pipeline::score::Score;
 use respguard_engine::pipeline::sequencer::Sequencer;
 use respguard_engine::pipeline::slot::{Role, ScoreId};
+use respguard_engine::pipeline::wire::Pieces;
 
 impl Exchange {
     pub(super) fn send_run(
@@ -166,11 +167,11 @@ impl Exchange {
         let Sending { link, batch, bytes, timing, .. } = *sending;
         let owed = Owed::each(first, u32::try_from(commands.len()).unwrap_or(u32::MAX));
         let is_sent = if sending.rewrites.is_empty() {
-            self.send(link, state, &[&bytes[batch.wire(commands)]], owed, timing.read_at, deadline)
+            self.send(link, state, &[&bytes[batch.wire(commands)]], owed, Times { read_at: timing.read_at, deadline })
         } else {
             let mut pieces = Pieces::new();
             sending.push_pieces(commands, &mut pieces);
-            self.send(link, state, &pieces, owed, timing.read_at, deadline)
+            self.send(link, state, &pieces, owed, Times { read_at: timing.read_at, deadline })
         };
         if is_sent && is_single {
             link.mark_single();

@@ -5,22 +5,24 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::marked::Marked;
 use super::{End, Exchange, Places, State};
 use crate::net::clock;
 use crate::net::upstream::Recipient;
 use crate::net::upstream::connection::Link;
 use respguard_engine::command::{CommandId, Table};
 use respguard_engine::link::owed::Owed;
+use respguard_engine::link::times::Times;
 use respguard_engine::pipeline::batch::Batch;
 use respguard_engine::pipeline::expectations::Expectations;
 use respguard_engine::pipeline::finding::Fault;
-use respguard_engine::pipeline::group::{self, Injected, Members, Pieces, WrappedGroup};
+use respguard_engine::pipeline::group::{Members, WrappedGroup};
 use respguard_engine::pipeline::in_doubt::mark;
 use respguard_engine::pipeline::named_keys::NamedKeys;
 use respguard_engine::pipeline::plan::Added;
+use respguard_engine::pipeline::probe::Probe;
 use respguard_engine::pipeline::refuse::SPOILER;
-use respguard_engine::pipeline::slot::{Probe, Role};
+use respguard_engine::pipeline::slot::Role;
+use respguard_engine::pipeline::wire::{self, Injected, Pieces};
 use respguard_engine::policy::{Group, Member, Policy};
 use respguard_resp::encode;
 
@@ -38,6 +40,11 @@ impl Timing {
     /// The times of what is long by nature.
     pub(super) fn slow(self) -> Timing {
         Timing { request_timeout: self.request_timeout.max(self.slow_timeout), ..self }
+    }
+
+    /// The times of what is sent with these.
+    pub(super) fn times(&self) -> Times {
+        Times::within(self.read_at, self.request_timeout)
     }
 
     pub(super) fn deadline(&self) -> Option<Instant> {
@@ -62,6 +69,9 @@ pub(super) struct Sending<'a> {
     pub(super) slow: Option<SlowExec>,
 }
 
+/// A group's marker, and the questions that are asked right behind the group.
+pub(super) type Marked = (Vec<u8>, Vec<Probe>);
+
 /// Whether an EXEC may end a transaction with something that is long by nature.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct SlowExec(pub(super) bool);
@@ -76,7 +86,7 @@ impl Sending<'_> {
     /// What goes on the wire for the members of a group, with commands of our own between them.
     pub(super) fn transaction<'p>(&'p self, commands: &[usize], injected: &'p [Injected]) -> Pieces<'p> {
         let members = u32::try_from(commands.len()).unwrap_or(u32::MAX);
-        group::parts(members, injected, |members, parts| {
+        wire::parts(members, injected, |members, parts| {
             for run in commands[members.start as usize..members.end as usize].chunk_by(|a, b| a + 1 == *b) {
                 self.push_pieces(run[0]..run[0] + run.len(), parts);
             }
@@ -128,7 +138,7 @@ impl Exchange {
         let timing = Timing { read_at: clock::now(), request_timeout, slow_timeout: request_timeout };
         let mut state = self.state.borrow_mut();
         let seq = state.slots.push(None, role, id, None);
-        self.send(&link, &mut state, &[&request], Owed::each(seq, 1), timing.read_at, timing.deadline());
+        self.send(&link, &mut state, &[&request], Owed::each(seq, 1), timing.times());
     }
 
     /// Begins to cut a request through that is too large to be held whole: `head` is its first part.
@@ -137,7 +147,7 @@ impl Exchange {
         self.count_request(id);
         let mut state = self.state.borrow_mut();
         let seq = state.slots.push(None, role, id, None);
-        self.send(&link, &mut state, &[head], Owed::each(seq, 1), timing.read_at, None);
+        self.send(&link, &mut state, &[head], Owed::each(seq, 1), Times::unlimited(timing.read_at));
     }
 
     /// In the place of a command within the client's own MULTI goes out what aborts it, and the client is told `error`.
@@ -146,28 +156,20 @@ impl Exchange {
         self.count_request(id);
         let mut state = self.state.borrow_mut();
         let seq = state.slots.push(None, Role::Refused(Box::new(error)), id, None);
-        self.send(&link, &mut state, &[SPOILER], Owed::each(seq, 1), timing.read_at, timing.deadline());
+        self.send(&link, &mut state, &[SPOILER], Owed::each(seq, 1), timing.times());
     }
 
     /// Passes bytes on for which no reply is awaited in a place of its own.
     pub fn tunnel(self: &Rc<Self>, bytes: &[u8]) {
         let link = self.link();
         let recipient: Rc<dyn Recipient> = Rc::<Exchange>::clone(self);
-        if !link.send(recipient, &[bytes], Owed::nothing(), clock::now(), None) {
+        if !link.send(recipient, &[bytes], Owed::nothing(), Times::unlimited(clock::now())) {
             self.end(End::LeaseLost);
         }
     }
 
     /// True when it is on its way.
-    pub(super) fn send(
-        self: &Rc<Self>,
-        link: &Rc<Link>,
-        state: &mut State,
-        parts: &[&[u8]],
-        owed: Owed,
-        read_at: Instant,
-        deadline: Option<Instant>,
-    ) -> bool {
+    pub(super) fn send(self: &Rc<Self>, link: &Rc<Link>, state: &mut State, parts: &[&[u8]], owed: Owed, times: Times) -> bool {
         // On a lease there is state that a refusal in the middle would tear. Behind what is still under way a refusal
         // would take the place of a reply that may come: what is sent there shares its fate.
         if self.is_refused(state, owed.frames()) {
@@ -176,7 +178,7 @@ impl Exchange {
             return false;
         }
         let recipient: Rc<dyn Recipient> = Rc::<Exchange>::clone(self);
-        let is_sent = link.send(recipient, parts, owed, read_at, deadline);
+        let is_sent = link.send(recipient, parts, owed, times);
         if !is_sent {
             self.fault_in(state, owed, Fault::Unavailable);
         }
@@ -222,7 +224,7 @@ impl Exchange {
         }
         let frames = wrapped.frames();
         let seq = state.slots.push_group(sending.places.of_all(commands).as_deref(), wrapped);
-        self.send(link, &mut state, &parts, Owed::request(seq, frames), timing.read_at, timing.deadline());
+        self.send(link, &mut state, &parts, Owed::request(seq, frames), timing.times());
     }
 
     /// Sends questions of our own, in one piece.
@@ -230,7 +232,7 @@ impl Exchange {
         let mut request = Vec::with_capacity(64);
         let mut state = self.state.borrow_mut();
         let owed = self.push_probes(&mut state, probes, &mut request);
-        self.send(link, &mut state, &[&request], owed, timing.read_at, timing.deadline());
+        self.send(link, &mut state, &[&request], owed, timing.times());
     }
 
     /// Makes places for the answers to questions, which are written behind `request`.

@@ -58,30 +58,20 @@ impl Task {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::net::upstream::tests::Wakes;
     use std::sync::Arc;
-    use std::sync::atomic::{AtomicUsize, Ordering};
-    use std::task::Wake;
-
-    #[derive(Default)]
-    struct Wakes(AtomicUsize);
-
-    impl Wake for Wakes {
-        fn wake(self: Arc<Self>) {
-            self.0.fetch_add(1, Ordering::Relaxed);
-        }
-    }
 
     #[test]
     fn it_is_woken_where_it_ran_last() {
-        let (task, first, last) = (Task::default(), Arc::new(Wakes::default()), Arc::new(Wakes::default()));
+        let (task, first, last) = (Task::default(), Arc::<Wakes>::default(), Arc::<Wakes>::default());
         task.wake();
         assert!(task.poll_with(|_| ()).is_none(), "it has not run");
         for wakes in [&first, &last] {
-            task.register(&TaskContext::from_waker(&Waker::from(Arc::clone(wakes))));
+            task.register(&TaskContext::from_waker(&wakes.waker()));
         }
         task.wake();
         task.poll_with(|cx| cx.waker().wake_by_ref());
-        assert_eq!((first.0.load(Ordering::Relaxed), last.0.load(Ordering::Relaxed)), (0, 2));
+        assert_eq!((first.count(), last.count()), (0, 2));
     }
 
     #[test]

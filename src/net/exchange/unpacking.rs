@@ -4,6 +4,7 @@ use std::rc::{Rc, Weak};
 use std::time::Duration;
 
 use super::{End, Exchange, State};
+use crate::net::clock;
 use crate::net::memory_budget::LITTLE;
 use crate::net::off_thread::{Reserved, off_thread};
 use crate::net::upstream::Recipient;
@@ -12,9 +13,10 @@ use respguard_engine::pipeline::sequencer::Sequencer;
 
 /// A value is there twice for a moment: as it was read, and within its reply.
 const COPIES: usize = 2;
-/// So often is looked whether there is room again, and so many times before an error takes the values' place.
+/// So often is looked whether there is room again.
 const ROOM_PAUSE: Duration = Duration::from_millis(20);
-const ROOM_PAUSES: u32 = 250;
+/// So long is waited for room before an error takes the values' place.
+const ROOM_TIMEOUT: Duration = Duration::from_secs(5);
 
 impl Exchange {
     /// Replies with compressed values have come, or begun to come; true when the upstream connection must be closed.
@@ -87,9 +89,9 @@ async fn unpack_all(client: Weak<Exchange>) {
         let promised = usize::try_from(reply.promised()).unwrap_or(usize::MAX).saturating_mul(COPIES);
         // It is no longer among what its client keeps.
         let compressed = Reserved::new(&context, reply.bytes());
-        let mut pauses = 0;
-        while !context.kept.has_room_for(promised) && pauses < ROOM_PAUSES && client.strong_count() > 0 {
-            pauses += 1;
+        let longest = if context.kept.can_have_room_for(promised) { ROOM_TIMEOUT } else { Duration::ZERO };
+        let until = clock::now() + longest;
+        while !context.kept.has_room_for(promised) && clock::now() < until && client.strong_count() > 0 {
             tokio::time::sleep(ROOM_PAUSE).await;
         }
         let read = if context.kept.has_room_for(promised) {

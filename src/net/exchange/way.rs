@@ -3,7 +3,6 @@
 use std::cell::{Cell, Ref, RefCell};
 use std::rc::Rc;
 
-use super::Exchange;
 use crate::net::upstream::connection::Link;
 use crate::net::upstream::lane::Lane;
 
@@ -27,6 +26,21 @@ impl Way {
         self.moved.set(true);
     }
 
+    /// Its commands go to this connection from now on.
+    pub(super) fn use_link(&self, link: &Rc<Link>) {
+        self.link.replace(Rc::clone(link));
+    }
+
+    /// It is of this lane from now on.
+    pub(super) fn use_lane(&self, lane: &Rc<Lane>) {
+        self.lane.replace(Rc::clone(lane));
+    }
+
+    /// True once for a client that was brought to another connection.
+    pub(super) fn take_moved(&self) -> bool {
+        self.moved.take()
+    }
+
     #[inline]
     pub(super) fn link(&self) -> Ref<'_, Rc<Link>> {
         self.link.borrow()
@@ -35,84 +49,5 @@ impl Way {
     #[inline]
     pub(super) fn lane(&self) -> Ref<'_, Rc<Lane>> {
         self.lane.borrow()
-    }
-}
-
-impl Exchange {
-    /// The client's lane.
-    pub fn lane(&self) -> Rc<Lane> {
-        Rc::clone(&self.way.lane())
-    }
-
-    /// The client moves to another lane, onto its shared connection.
-    pub fn set_lane(&self, lane: &Rc<Lane>) {
-        self.way.lane.replace(Rc::clone(lane));
-        self.set_link(&lane.shared());
-    }
-
-    /// The connection that the client's commands go to.
-    pub fn link(&self) -> Rc<Link> {
-        Rc::clone(&self.way.link())
-    }
-
-    /// The client's commands go to this connection from now on; nothing may be owed on the old one.
-    pub fn set_link(&self, link: &Rc<Link>) {
-        self.way.link.replace(Rc::clone(link));
-    }
-
-    /// The connection and the lane as they are now; neither can change as long as these are held.
-    pub fn way(&self) -> (Ref<'_, Rc<Link>>, Ref<'_, Rc<Lane>>) {
-        (self.way.link(), self.way.lane())
-    }
-
-    /// True when its server wants a password, and the lane gives it none.
-    pub fn wants_password(&self) -> bool {
-        self.way.link().wants_password() && self.way.lane().key.login.is_none()
-    }
-
-    /// False while too much waits to be written to that.
-    pub fn link_has_room(&self, bytes: usize) -> bool {
-        self.way.link().has_room(bytes)
-    }
-
-    /// A client that is owed nothing leaves a shared connection that is stuck, if there is another one; true if so.
-    pub fn leave_stuck(&self) -> bool {
-        let is_stuck = {
-            let link = self.way.link();
-            link.is_retired() || link.is_stuck()
-        };
-        let leaves = is_stuck && self.leave();
-        self.way.moved.take() || leaves
-    }
-
-    #[cold]
-    fn leave(&self) -> bool {
-        let is_free = {
-            let state = self.state.borrow();
-            // The fence: on at most one connection there is something that is owed to the client.
-            !state.session.affinity.is_pinned() && !state.slots.is_under_way()
-        };
-        if !is_free {
-            return false;
-        }
-        let (link, lane) = (self.link(), self.lane());
-        lane.replace_stuck();
-        let leaves = link.is_retired() && link.may_be_left();
-        if leaves {
-            self.set_link(&lane.shared());
-        }
-        leaves
-    }
-
-    /// A client that is owed nothing goes to this connection of its lane.
-    pub fn go_to(&self, link: &Rc<Link>) {
-        if !self.state.borrow().slots.is_under_way() {
-            self.set_link(link);
-        }
-    }
-
-    /// True while the client's replies are stuck on a connection that others have left, and nobody else is owed anything there.
-    pub fn is_stuck_alone(&self) -> bool {
-        self.way.link().is_stuck_alone()
     }
 }

@@ -33,10 +33,11 @@ impl Exchange {
         let mut state = self.state.borrow_mut();
         let state = &mut *state;
         let score = score(table, policy, batch, bytes).and_then(|score| state.slots.push_score(score));
-        let ids = batch.ids(0..commands);
-        ids.clone().for_each(|id| self.context.metrics.command(id.index()));
-        let reads = ids.clone().rev().take_while(|id| table.spec(*id).retry == RetryClass::Read).count();
-        let (first, others) = (state.slots.push_plain(ids, score), commands - reads);
+        let rows = batch.rows(0..commands);
+        rows.clone().for_each(|(id, requests)| self.context.metrics.commands(id.index(), requests));
+        let is_read = |id| table.spec(id).retry == RetryClass::Read;
+        let reads: usize = rows.rev().map_while(|(id, requests)| is_read(id).then_some(requests)).sum();
+        let (first, others) = (state.slots.push_plain(batch.ids(0..commands), score), commands - reads);
         if others > 0 {
             let wire = &bytes[batch.wire(0..others)];
             self.send_requests(&link, state, wire, first..first.plus(others), times, false);

@@ -178,7 +178,7 @@ impl Watch {
         if !std::mem::replace(&mut self.is_untold, true) {
             warn!(
                 reason = %why,
-                "the server does not say whether it is the primary: the sentinels' word alone counts (see [upstream] probe)"
+                "the server does not say whether it is the primary: only the sentinels' answers count (see [upstream] probe)"
             );
         }
     }

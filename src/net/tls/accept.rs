@@ -13,8 +13,8 @@ use tokio_rustls::rustls::crypto::ring::Ticketer;
 use tokio_rustls::rustls::server::WebPkiClientVerifier;
 use tokio_rustls::{TlsAcceptor, TlsStream};
 
+use super::looks::{Looks, look};
 use super::pem::{authorities, certificates, private_key, wrong};
-use super::watch::{Looks, look};
 use super::{ServerFiles, TlsError, provider};
 
 /// How long a client may take for its handshake.

@@ -11,8 +11,8 @@ use tokio_rustls::rustls::pki_types::ServerName;
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 use tokio_rustls::{TlsConnector, TlsStream};
 
+use super::looks::{Looks, look};
 use super::pem::{authorities, certificates, private_key, wrong};
-use super::watch::{Looks, look};
 use super::{ClientFiles, TlsError, provider};
 
 /// Connects to servers, whose certificates it verifies.

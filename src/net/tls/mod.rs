@@ -4,6 +4,7 @@
 
 mod accept;
 mod connect;
+mod looks;
 mod pem;
 mod watch;
 
@@ -18,7 +19,7 @@ pub use accept::Acceptor;
 pub use connect::Connector;
 pub use watch::Certificates;
 
-/// What clients are shown, and what is wanted of them.
+/// The proxy's certificate for clients, and the CAs for theirs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServerFiles {
     /// The certificate and those between it and its CA, in this order.
@@ -34,7 +35,7 @@ impl ServerFiles {
     }
 }
 
-/// Whom the proxy takes for its server, and as whom it shows itself.
+/// The CAs and the name for the server's certificate, and the proxy's own certificate.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct ClientFiles {
     /// The CAs that may have issued the server's certificate; without them the system's.

@@ -1,6 +1,5 @@
 //! Notices that certificates were replaced, and applies the new ones.
 
-use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,6 +7,7 @@ use std::time::Duration;
 use tokio::time::{MissedTickBehavior, interval};
 use tracing::{info, warn};
 
+use super::looks::{Looks, look};
 use super::{Acceptor, Connector, TlsError};
 
 /// How often the files are looked at.
@@ -21,9 +21,6 @@ pub struct Certificates {
     pub rest: Option<Arc<Acceptor>>,
     pub connector: Option<Arc<Connector>>,
 }
-
-/// What tells one state of a file from another: replaced in place, by renaming, or by turning a link.
-pub(super) type Looks = Vec<Option<(u64, i64, i64, u64)>>;
 
 impl Certificates {
     /// Reads all files again. New connections are met with them, those that are there go on as they are.
@@ -57,7 +54,7 @@ impl Certificates {
         let reloaded = self.reload();
         match &reloaded {
             Ok(()) => info!("certificates were read again"),
-            Err(error) => warn!(%error, "certificates were not replaced: those read before stay in force"),
+            Err(error) => warn!(%error, "certificates were not replaced: the previous ones stay in use"),
         }
         reloaded
     }
@@ -91,12 +88,6 @@ impl Certificates {
         }
         (files, looks)
     }
-}
-
-pub(super) fn look(files: &[PathBuf]) -> Looks {
-    let look =
-        |file: &PathBuf| std::fs::metadata(file).ok().map(|file| (file.ino(), file.mtime(), file.mtime_nsec(), file.size()));
-    files.iter().map(look).collect()
 }
 
 /// Files may lie where looking takes long; nobody else waits for it.

@@ -77,7 +77,7 @@ impl SlotMap {
         Some(usize::from(owner))
     }
 
-    /// A node has said that the slot is that one's; true when that is news.
+    /// A node has redirected the slot to this address; true if that was not known.
     pub fn moved(&mut self, slot: u16, address: &Address) -> bool {
         let known = self.shards.iter().position(|shard| shard.address == *address);
         let number = known.unwrap_or(self.shards.len());
@@ -100,7 +100,7 @@ impl SlotMap {
         self.served() - silent.map(|shard| shard.slots).sum::<usize>().min(self.served())
     }
 
-    /// How long a node took to answer when it was asked last; `None` if it did not.
+    /// How long a node took for its last answer; `None` if it did not answer.
     pub fn answered_in(&self, address: &Address) -> Option<Duration> {
         self.took.iter().find(|(node, _)| node == address).map(|(_, took)| *took)
     }
@@ -111,7 +111,7 @@ impl SlotMap {
     }
 }
 
-/// The cluster, for those who send to it. Cheap to clone.
+/// The current slot map of the cluster. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Cluster {
     view: watch::Receiver<Arc<SlotMap>>,
@@ -155,7 +155,7 @@ impl Cluster {
         self.shared.doubted.notify_one();
     }
 
-    /// How often the nodes have been asked.
+    /// How many times the nodes have been asked.
     pub fn looks(&self) -> u64 {
         self.shared.looks.load(Ordering::Relaxed)
     }
@@ -169,7 +169,7 @@ pub struct Mapping {
 }
 
 impl Mapping {
-    /// The nodes have been asked; true when something has changed.
+    /// Applies a new slot map; true if something has changed.
     pub fn take(&self, mut map: SlotMap) -> bool {
         self.shared.looks.fetch_add(1, Ordering::Relaxed);
         let (since, is_news) = {

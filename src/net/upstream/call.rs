@@ -14,8 +14,9 @@ use super::discard::Discard;
 use super::{Admitted, Recipient};
 use crate::net::clock;
 use respguard_engine::link::owed::{Owed, ReplyTo};
+use respguard_engine::link::times::Times;
 use respguard_engine::pipeline::finding::Fault;
-use respguard_engine::pipeline::resolve::Part;
+use respguard_engine::pipeline::reading::Part;
 
 /// What came of a question.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,7 +47,7 @@ pub fn call(link: &Link, question: &[u8], longest: Duration, then: impl FnOnce(A
     let caller = Rc::new(Caller { gathered: RefCell::default(), then: Cell::new(Some(then)) });
     let now = clock::now();
     let who: Rc<dyn Recipient> = Rc::<Caller<_>>::clone(&caller);
-    if !link.send(who, &[question], Owed::answer(), now, Some(now + longest)) {
+    if !link.send(who, &[question], Owed::answer(), Times::within(now, longest)) {
         caller.conclude(Answer::NotSent);
     }
 }
@@ -66,7 +67,7 @@ pub async fn ask(link: &Link, question: &[u8], longest: Duration) -> Option<Vec<
 pub fn tell(link: &Link, request: &[u8], longest: Duration) {
     let now = clock::now();
     // A connection that has ended tells nobody anything.
-    let _ = link.send(Rc::new(Discard), &[request], Owed::answer(), now, Some(now + longest));
+    let _ = link.send(Rc::new(Discard), &[request], Owed::answer(), Times::within(now, longest));
 }
 
 /// Whoever is owed the reply.

@@ -66,7 +66,7 @@ impl fmt::Display for Stage {
 }
 
 impl OpenError {
-    /// What it is to those who ask why the process is not ready.
+    /// The reason that `/readyz` shows for it.
     pub fn obstacle(&self) -> NotReady {
         match self {
             OpenError::Tls { .. } | OpenError::Timeout { stage: Stage::Tls, .. } => NotReady::UpstreamTls,

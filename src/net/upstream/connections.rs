@@ -63,7 +63,7 @@ impl Connections {
         Permit(Arc::clone(self))
     }
 
-    /// Room for one that there must be: that of clients that have said nothing yet, and what a server in trouble is told over.
+    /// A permit for a connection that must exist: that of clients without a login, and the spare one.
     pub fn insist(self: &Arc<Self>) -> Permit {
         self.all().open.fetch_add(1, Ordering::Relaxed);
         self.permit()

@@ -2,7 +2,7 @@
 
 use respguard_engine::link::owed::{Owed, ReplyTo};
 use respguard_engine::pipeline::finding::Fault;
-use respguard_engine::pipeline::resolve::Part;
+use respguard_engine::pipeline::reading::Part;
 
 use super::{Admitted, Recipient};
 

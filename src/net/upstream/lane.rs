@@ -180,12 +180,12 @@ impl Lane {
         self.shared_connection.shared()
     }
 
-    /// The same, unless it has taken the place of one on which this recipient is still owed something.
+    /// The same, unless it has replaced one on which this recipient still has replies outstanding.
     pub fn shared_for(&self, who: &Rc<dyn Recipient>) -> Rc<Link> {
         self.shared_connection.shared_for(who)
     }
 
-    /// Puts another connection in the place of the shared one, if that is stuck and another one is there.
+    /// Replaces the shared connection, if it is stuck and another one is available.
     pub fn replace_stuck(&self) {
         let open = || self.open(Vec::new()).ok();
         let reserve = || self.leases.reserve(&self.settings).ok();
@@ -229,7 +229,7 @@ impl Lane {
         Ok(link)
     }
 
-    /// The connection on which this client's replies are stuck becomes its lease, where nobody else is owed anything there.
+    /// The connection with this client's unread replies becomes its lease, if no other client has replies outstanding there.
     pub fn take_over(&self, link: &Rc<Link>, owner: Rc<dyn Recipient>) -> bool {
         if !link.take_over(owner) {
             return false;
@@ -257,7 +257,7 @@ impl Lane {
         std::iter::from_fn(|| idle.pop()).map(|(link, _)| link).find(|link| link.phase() == Phase::Ready)
     }
 
-    /// Takes a lease back: `clean` says that the connection is as its handshake left it.
+    /// Returns a lease: `clean` says that its state is that after the handshake.
     pub fn give_back(&self, link: &Rc<Link>, clean: bool) {
         self.leases.end(link);
         link.orphans().into_iter().for_each(|orphan| self.shared().kill_orphan(orphan));
@@ -301,7 +301,7 @@ impl Lane {
         self.shared_connection.is_revoked()
     }
 
-    /// Asks the clients of another lane whether they are there, where it is doubtful whether those of this one may go on.
+    /// Asks another lane's connection, when it is unclear whether this lane's clients may continue.
     pub fn resolve_doubt(&self, others: &Lane) {
         self.shared_connection.resolve_doubt(&others.shared());
     }

@@ -37,7 +37,7 @@ use respguard_engine::command::Login;
 use respguard_engine::link::budget::Allowance;
 use respguard_engine::link::owed::{Owed, ReplyTo, Seq};
 use respguard_engine::pipeline::finding::Fault;
-use respguard_engine::pipeline::resolve::Part;
+use respguard_engine::pipeline::reading::Part;
 use respguard_engine::session::subscription::Arrival;
 
 /// <https://redis.io/docs/latest/commands/ping/>
@@ -111,6 +111,11 @@ pub trait Recipient {
     /// Notes that something was handed over; true the first time since `flush`.
     fn mark(&self) -> bool {
         false
+    }
+
+    /// Who has sent what it is owed for: the same for all recipients of one client.
+    fn sender(&self) -> *const () {
+        std::ptr::from_ref(self).cast()
     }
 
     /// Whose requests they are; none for questions of our own.
@@ -243,7 +248,7 @@ impl Settings {
         }
     }
 
-    /// As whom the proxy asks questions of its own.
+    /// The credentials for the proxy's own questions.
     pub fn own_login(&self) -> Option<&Login> {
         self.probe.as_ref().or(self.login.as_ref())
     }

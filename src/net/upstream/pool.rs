@@ -37,7 +37,7 @@ pub struct Pool {
 }
 
 impl Pool {
-    /// A pool with the lane of clients that have said nothing yet; its connection is opened at once.
+    /// A pool with the lane of clients that have not logged in or changed anything; its connection is opened at once.
     pub fn new(context: &Rc<Context>, settings: Settings) -> Pool {
         let reach = match settings.cluster.clone() {
             Some(cluster) => {
@@ -55,7 +55,7 @@ impl Pool {
         Pool { context: Rc::clone(context), settings, lanes, watched: RefCell::default(), leases, first, spares }
     }
 
-    /// The lane of clients that have said nothing yet.
+    /// The lane of clients that have not logged in or changed anything.
     pub fn first(&self) -> &Rc<Lane> {
         &self.first
     }
@@ -70,7 +70,7 @@ impl Pool {
         self.settings.nodes.is_some()
     }
 
-    /// The lane of a key that the server has accepted before; `None` if it has to be asked.
+    /// The lane of a key that the server has already accepted; `None` if it has to be asked.
     pub fn known(&self, key: &LaneKey) -> Option<Rc<Lane>> {
         self.lanes.borrow().get(key).cloned()
     }
@@ -229,7 +229,7 @@ impl Pool {
         }
     }
 
-    /// The server may be another one now: what it has refused is asked again.
+    /// Another server may have taken its place: earlier refusals no longer count.
     pub fn forget_refusals(&self) {
         for lane in self.lanes.borrow().values() {
             lane.probes.set(true);

@@ -48,14 +48,14 @@ const USED_MAX: usize = 8;
 /// A longer answer is not waited for.
 const REPLY_BYTES_MAX: usize = 16 * 1024 * 1024;
 
-/// Who asks, and in which protocol the answer is wanted.
+/// The user of the request, and the protocol of the reply.
 #[derive(Debug, Clone)]
 pub struct Identity {
     pub login: Option<Login>,
     pub protocol: Protocol,
 }
 
-/// What the server has said.
+/// The server's reply.
 #[derive(Debug)]
 pub struct Answered {
     pub reply: Vec<u8>,
@@ -95,7 +95,7 @@ impl Spares {
         })
     }
 
-    /// True when one is there that nobody uses.
+    /// True when an unused one is available.
     pub fn is_at_hand(&self) -> bool {
         self.kept.borrow().as_ref().is_some_and(Spare::is_open)
     }
@@ -135,7 +135,7 @@ impl Spares {
         }
     }
 
-    /// Sees to it that one is there; called every few milliseconds.
+    /// Keeps one open; called every few milliseconds.
     pub fn on_tick(self: &Rc<Self>) {
         // Which of a cluster's nodes is in trouble nobody can tell here.
         if self.settings.nodes.is_some() {

@@ -34,7 +34,7 @@ pub enum SurveyError {
     Timeout,
 }
 
-/// Which server it is: one that was started anew, upgraded or not, has another run id.
+/// The server's identity: a restarted server has another run id.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ServerId {
     /// Drawn at random by each process (<https://redis.io/docs/latest/commands/info/>).
@@ -56,7 +56,7 @@ impl ServerId {
     }
 }
 
-/// What the server told about itself.
+/// What the server reported about itself.
 #[derive(Debug)]
 pub struct Survey {
     /// `None` when this user may not ask.
@@ -105,7 +105,10 @@ async fn learn_limits(settings: &Settings, stream: &mut Stream) -> Result<(), Su
     settings.limits.learn(&answers);
     match settings.limits.output_bytes() {
         Some(bytes) if before != Some(bytes) => {
-            warn!(bytes, "the server's client-output-buffer-limit for normal clients is that of all who share a connection");
+            warn!(
+                bytes,
+                "the server's client-output-buffer-limit for normal clients applies to all clients that share a connection"
+            );
         }
         _ => {}
     }

@@ -5,6 +5,7 @@ use std::net::TcpListener;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Wake, Waker};
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -18,6 +19,26 @@ use crate::telemetry::exposition::Exposition;
 use crate::telemetry::worker_metrics::WorkerMetrics;
 use respguard_engine::command::Table;
 use respguard_engine::link::budget::Allowance;
+
+/// Counts how often a task is woken.
+#[derive(Default)]
+pub struct Wakes(AtomicUsize);
+
+impl Wakes {
+    pub fn waker(self: &Arc<Self>) -> Waker {
+        Waker::from(Arc::clone(self))
+    }
+
+    pub fn count(&self) -> usize {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+impl Wake for Wakes {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+}
 
 /// Says `+PONG` to whatever is asked, and what a handshake wants to hear to the rest, on the first `served` connections;
 /// hangs up when it hears QUIT. Counts the connections.

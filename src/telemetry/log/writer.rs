@@ -145,7 +145,7 @@ impl<W: Write> Thread<W> {
         if total > self.told && self.told_at.is_none_or(|since| since.elapsed() >= TELLING_PAUSE) {
             let lost = total - self.told;
             (self.told, self.told_at) = (total, Some(Instant::now()));
-            tracing::warn!(lost, "lines of the log are missing: they could not be written, or came faster than they are taken");
+            tracing::warn!(lost, "log lines were dropped: they could not be written, or came faster than they are read");
         }
     }
 }

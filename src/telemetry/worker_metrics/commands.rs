@@ -5,10 +5,12 @@ use std::sync::Arc;
 
 use metrics::{Counter, counter};
 
-use super::OTHER;
 use super::meter::flush_into;
 use crate::telemetry::label::key;
 use crate::telemetry::names;
+
+/// The command label of everything that the command table does not know.
+pub const OTHER: usize = 0;
 
 /// Counts per command; a command appears in the output once it was used.
 #[derive(Debug)]

@@ -80,6 +80,18 @@ impl Chaos {
         self.each(|line| *locked(&line.down) = way);
     }
 
+    /// Holds what the proxy sends on connections on which [`Way::Stop`] lets nothing more come back; how many they are.
+    pub fn hold_stopped(&self) -> usize {
+        let mut stopped = 0;
+        locked(&self.state.lines).iter().filter_map(Weak::upgrade).for_each(|line| {
+            if *locked(&line.down) == Way::Stop(0) {
+                *locked(&line.up) = Way::Hold;
+                stopped += 1;
+            }
+        });
+        stopped
+    }
+
     /// New connections are reset as soon as they are there, or not any more.
     pub fn refuse(&self, refuses: bool) {
         self.state.refuses.store(refuses, Ordering::SeqCst);

@@ -4,6 +4,7 @@ pub mod certificates;
 pub mod chaos;
 pub mod fake;
 pub mod http;
+pub mod network;
 pub mod nodes;
 pub mod program;
 pub mod proxy;
@@ -15,12 +16,14 @@ pub mod twin;
 pub mod wire;
 
 use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 pub use certificates::{Authority, Issued};
 pub use chaos::{Chaos, Way};
 pub use fake::{Act, FakeServer};
 pub use http::{Answer, Http};
+pub use network::Network;
 pub use nodes::Nodes;
 pub use program::Program;
 pub use proxy::{Proxy, Setup};
@@ -39,10 +42,13 @@ pub const PATIENT: &str =
 
 const POLL_PAUSE: Duration = Duration::from_millis(5);
 
-/// Waits until `holds`, at most [`PATIENCE`]; `what` says what was waited for.
+/// How long anything may take that several servers have to agree upon, on such a machine.
+const LONG_PATIENCE: Duration = Duration::from_secs(60);
+
+/// Waits until `holds`, at most [`LONG_PATIENCE`]; `what` says what was waited for.
 #[track_caller]
 pub fn eventually(what: &str, holds: impl FnMut() -> bool) {
-    assert!(within(PATIENCE, holds), "not within {PATIENCE:?}: {what}");
+    assert!(within(LONG_PATIENCE, holds), "not within {LONG_PATIENCE:?}: {what}");
 }
 
 /// Whether `holds` becomes true within `longest`.
@@ -56,6 +62,15 @@ pub fn within(longest: Duration, mut holds: impl FnMut() -> bool) -> bool {
             return false;
         }
         std::thread::sleep(POLL_PAUSE);
+    }
+}
+
+/// Says that it is over as soon as it is dropped, also because a test has failed: others may be waiting for it.
+pub struct Ends<'a>(pub &'a AtomicBool);
+
+impl Drop for Ends<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::SeqCst);
     }
 }
 

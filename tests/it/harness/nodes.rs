@@ -14,6 +14,9 @@ pub struct Nodes {
     pub primaries: usize,
 }
 
+/// More arguments for each, by its number.
+type Arguments<'a> = &'a mut dyn FnMut(usize) -> String;
+
 impl Nodes {
     /// Waits until all of them know of each other and serve.
     pub fn start(primaries: usize, with_replicas: bool) -> Nodes {
@@ -22,19 +25,40 @@ impl Nodes {
 
     /// Of this program, each with more arguments.
     pub fn start_as(program: &'static Program, primaries: usize, with_replicas: bool, mut more: impl FnMut() -> String) -> Nodes {
+        Nodes::start_each(program, primaries, with_replicas, &mut |_| more())
+    }
+
+    /// Each has an address of its own beside the usual one, from which it speaks to the others and which it tells.
+    pub fn start_apart(primaries: usize) -> Nodes {
+        let mut own = |at: usize| {
+            let host = Nodes::host(at);
+            format!(
+                "--bind 127.0.0.1 {host} --bind-source-addr {host} --cluster-announce-ip {host} --protected-mode no \
+                 --cluster-require-full-coverage no --cluster-node-timeout 3000"
+            )
+        };
+        Nodes::start_each(Program::under_test(), primaries, true, &mut own)
+    }
+
+    /// The address that a node has for itself, where each has one.
+    pub fn host(at: usize) -> String {
+        format!("127.0.1.{}", at + 1)
+    }
+
+    fn start_each(program: &'static Program, primaries: usize, with_replicas: bool, more: Arguments<'_>) -> Nodes {
         let count = if with_replicas { 2 * primaries } else { primaries };
-        let mut try_start = || {
+        let mut try_start = |at: usize| {
             let bus = free_port();
             let arguments = format!(
                 "--cluster-enabled yes --cluster-config-file nodes.conf --cluster-node-timeout {NODE_TIMEOUT_MS} \
                  --cluster-port {bus} --repl-diskless-sync-delay 0 --repl-ping-replica-period 1 {}",
-                more()
+                more(at)
             );
             let server = RedisServer::try_start(program, &[&arguments.split_whitespace().collect::<Vec<_>>().join(" ")])?;
             Some((server, bus))
         };
-        let mut start = || (0..10).find_map(|_| try_start()).expect("a node finds ports that stay free");
-        let (servers, buses): (Vec<_>, Vec<_>) = (0..count).map(|_| start()).unzip();
+        let mut start = |at| (0..10).find_map(|_| try_start(at)).expect("a node finds ports that stay free");
+        let (servers, buses): (Vec<_>, Vec<_>) = (0..count).map(&mut start).unzip();
         let nodes = Nodes { servers, primaries };
         for (at, server) in nodes.servers.iter().enumerate() {
             assert_eq!(server.ask(&format!("CLUSTER SET-CONFIG-EPOCH {}", at + 1)), "+OK\r\n");
@@ -86,6 +110,11 @@ impl Nodes {
     /// Ports of all.
     pub fn ports(&self) -> Vec<u16> {
         self.servers.iter().map(RedisServer::port).collect()
+    }
+
+    /// Where each is reached, where each has an address of its own.
+    pub fn addresses(&self) -> Vec<String> {
+        self.servers.iter().enumerate().map(|(at, server)| format!("{}:{}", Nodes::host(at), server.port())).collect()
     }
 
     /// The number of the primary that began with the key's slot.

@@ -69,15 +69,25 @@ impl Setup {
 
     /// It is found by these sentinels, which `upstream` goes on about.
     pub fn found_by(self, sentinels: &[u16], upstream: &str) -> Setup {
-        let addresses: Vec<_> = sentinels.iter().map(|port| format!("\"127.0.0.1:{port}\"")).collect();
-        let written = format!("sentinels = [{}]\nservice = \"m\"\n{upstream}", addresses.join(", "));
-        self.reach("").upstream(&written)
+        let sentinels: Vec<_> = sentinels.iter().map(|port| format!("127.0.0.1:{port}")).collect();
+        self.found_at(&sentinels, upstream)
     }
 
     /// It stands before the cluster of these nodes, and `upstream` goes on about it.
     pub fn cluster(self, seeds: &[u16], upstream: &str) -> Setup {
-        let addresses: Vec<_> = seeds.iter().map(|port| format!("\"127.0.0.1:{port}\"")).collect();
-        let written = format!("cluster = [{}]\n{upstream}", addresses.join(", "));
+        let seeds: Vec<_> = seeds.iter().map(|port| format!("127.0.0.1:{port}")).collect();
+        self.cluster_at(&seeds, upstream)
+    }
+
+    /// The same, of nodes that are reached by these addresses.
+    pub fn cluster_at(self, seeds: &[String], upstream: &str) -> Setup {
+        let written = format!("cluster = {seeds:?}\n{upstream}");
+        self.reach("").upstream(&written)
+    }
+
+    /// The same for sentinels.
+    pub fn found_at(self, sentinels: &[String], upstream: &str) -> Setup {
+        let written = format!("sentinels = {sentinels:?}\nservice = \"m\"\n{upstream}");
         self.reach("").upstream(&written)
     }
 

@@ -30,8 +30,42 @@ impl Watched {
     pub fn start(more: &str) -> Watched {
         let first = RedisServer::start(&[FOLLOW]);
         let second = RedisServer::start(&[FOLLOW, &format!("--replicaof 127.0.0.1 {}", first.port())]);
-        let sentinels = (0..SENTINELS).map(|_| Sentinel::start(first.port(), more, None)).collect();
+        let primary = format!("127.0.0.1 {}", first.port());
+        let sentinels = (0..SENTINELS).map(|_| Sentinel::start(&primary, more, None)).collect();
         Watched { servers: [first, second], sentinels, tls_ports: Vec::new() }.wait(more)
+    }
+
+    /// The same; each has an address of its own beside the usual one, from which it speaks to the others and which it tells.
+    pub fn start_apart() -> Watched {
+        let server = |at: usize, follow: &str| {
+            let host = Watched::host(at);
+            let own =
+                format!("--bind 127.0.0.1 {host} --bind-source-addr {host} --replica-announce-ip {host} --protected-mode no");
+            RedisServer::start(&[FOLLOW, &format!("{own}{follow}")])
+        };
+        let first = server(0, "");
+        let second = server(1, &format!(" --replicaof {} {}", Watched::host(0), first.port()));
+        let primary = format!("{} {}", Watched::host(0), first.port());
+        let sentinels = (0..SENTINELS).map(|at| {
+            let host = Watched::sentinel_host(at);
+            let own = format!(
+                "bind 127.0.0.1 {host}\nbind-source-addr {host}\nsentinel announce-ip {host}\n\
+                 sentinel down-after-milliseconds m 2000"
+            );
+            Sentinel::start(&primary, &own, None)
+        });
+        let sentinels = sentinels.collect();
+        Watched { servers: [first, second], sentinels, tls_ports: Vec::new() }.wait("")
+    }
+
+    /// The address that a server has for itself, where each has one.
+    pub fn host(at: usize) -> String {
+        format!("127.0.1.{}", at + 1)
+    }
+
+    /// That of a sentinel.
+    pub fn sentinel_host(at: usize) -> String {
+        format!("127.0.2.{}", at + 1)
     }
 
     /// The same; all of them speak TLS with each other, show this certificate, and listen without TLS too, for the tests.
@@ -46,7 +80,8 @@ impl Watched {
         };
         let (first, first_port) = start("--tls-auth-clients no");
         let (second, second_port) = start(&format!("--tls-auth-clients no --replicaof 127.0.0.1 {first_port}"));
-        let sentinels = (0..SENTINELS).map(|_| Sentinel::start(first_port, "tls-auth-clients no", Some((authority, shown))));
+        let primary = format!("127.0.0.1 {first_port}");
+        let sentinels = (0..SENTINELS).map(|_| Sentinel::start(&primary, "tls-auth-clients no", Some((authority, shown))));
         let sentinels = sentinels.collect();
         Watched { servers: [first, second], sentinels, tls_ports: vec![first_port, second_port] }.wait("")
     }
@@ -109,7 +144,7 @@ fn ask(port: u16, more: &str, line: &str) -> String {
 }
 
 impl Sentinel {
-    fn start(primary: u16, more: &str, tls: Option<(&Authority, &Issued)>) -> Sentinel {
+    fn start(primary: &str, more: &str, tls: Option<(&Authority, &Issued)>) -> Sentinel {
         for _ in 0..10 {
             if let Some(sentinel) = Sentinel::launch(primary, more, tls) {
                 return sentinel;
@@ -118,13 +153,13 @@ impl Sentinel {
         panic!("a sentinel found no port that stays free");
     }
 
-    fn launch(primary: u16, more: &str, tls: Option<(&Authority, &Issued)>) -> Option<Sentinel> {
+    fn launch(primary: &str, more: &str, tls: Option<(&Authority, &Issued)>) -> Option<Sentinel> {
         let (port, directory) = (free_port(), tempfile::tempdir().expect("a temporary directory"));
         let tls_port = tls.map(|_| free_port());
         let keys = tls.zip(tls_port).map(|((authority, shown), port)| tls_keys(authority, shown, port).join("\n"));
         let file = directory.path().join("sentinel.conf");
         let configuration = format!(
-            "port {port}\nbind 127.0.0.1\ndir {}\nsentinel monitor m 127.0.0.1 {primary} 2\n\
+            "port {port}\nbind 127.0.0.1\ndir {}\nsentinel monitor m {primary} 2\n\
              sentinel down-after-milliseconds m {DOWN_AFTER_MS}\nsentinel failover-timeout m 2000\n\
              sentinel parallel-syncs m 1\n{more}\n{}\n",
             directory.path().display(),

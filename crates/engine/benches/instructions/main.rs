@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Command;
 
-use passes::{Parsing, Planning, Resolving, plain, plain_replies, policy, rules_beside, rules_elsewhere};
+use passes::{Parsing, Planning, Resolving, plain, plain_replies, rules_beside, rules_elsewhere};
 use respguard_engine::command::Table;
 use respguard_engine::link::owed::Owed;
 use respguard_engine::pipeline::sequencer::Sequencer;
@@ -57,8 +57,8 @@ fn number(text: &str) -> usize {
 /// What valgrind looks at.
 fn pass(case: &str, depth: usize, passes: usize) {
     let rules = match case.strip_prefix("plan with ").and_then(|rest| rest.split_once(" about other ")) {
-        Some((count, "keys")) => policy(&rules_beside(number(count))),
-        Some((count, _)) => policy(&rules_elsewhere(number(count))),
+        Some((count, "keys")) => rules_beside(number(count)),
+        Some((count, _)) => rules_elsewhere(number(count)),
         None => Policy::passive(),
     };
     let replies = plain_replies(depth);

@@ -3,7 +3,7 @@
 use super::effect::Unit;
 use super::options::{self, Options};
 use super::spec::Rewrite;
-use super::{CommandId, Table};
+use super::{CommandId, Table, TimeKind};
 use respguard_resp::request::Args;
 
 /// A request in its canonical form: `SETEX k t v` reads `SET k v EX t`, `INCR k` reads `INCRBY k + 1`, `PEXPIRE k t`
@@ -98,19 +98,27 @@ const TOKENS: [&str; 38] = [
     "SYNC",
 ];
 const OF_SET: usize = 12;
+/// SET key value.
+const SET_WORDS_MIN: usize = 3;
 /// SET key value condition operand GET lifetime operand, and `...`.
 const SET_WORDS_MAX: usize = 9;
 const GET: u8 = 6;
 const EX: u8 = 7;
 const PX: u8 = 8;
 const EXAT: u8 = 9;
+const PXAT: u8 = 10;
 const ONE: u8 = 12;
 const PLUS: u8 = 13;
 const MINUS: u8 = 14;
 
-/// The canonical form of a request, without allocating. A request that Redis will refuse stays as it is.
+/// The canonical form of a request, without allocating. A request that Redis will refuse is not changed.
+#[inline]
 pub fn canonical<'a>(table: &Table, id: CommandId, args: Args<'a>) -> Canonical<'a> {
-    let arrangement = arrange(table, id, &args).unwrap_or_else(|| as_written(table, id, &args));
+    let arrangement = match table.spec(id).rewrite {
+        Rewrite::None => as_written(table, id, &args),
+        Rewrite::SetOptions if args.len() <= SET_WORDS_MIN => as_written(table, id, &args),
+        _ => arrange(table, id, &args).unwrap_or_else(|| as_written(table, id, &args)),
+    };
     Canonical { id: arrangement.id, arrangement, args }
 }
 
@@ -129,7 +137,7 @@ pub fn arrange<W: ParsedArgs + ?Sized>(table: &Table, id: CommandId, words: &W) 
         Rewrite::IncrementBy => exactly(words, 3)?.then(|| (table.incrby(), listed(&[1, TOKEN | PLUS, 2]))),
         Rewrite::DecrementBy => exactly(words, 3)?.then(|| (table.incrby(), listed(&[1, TOKEN | MINUS, 2]))),
         Rewrite::Expire(_) if leaves_time_open(words) => Some((table.expire(), as_written(table, id, words).form)),
-        Rewrite::Expire(unit) => expire(unit, words).map(|form| (table.expire(), form)),
+        Rewrite::Expire(kind) => expire(kind, words).map(|form| (table.expire(), form)),
         Rewrite::Options(options) => with_options(options, words).map(|form| (id, form)),
     };
     Some(match arranged {
@@ -139,7 +147,7 @@ pub fn arrange<W: ParsedArgs + ?Sized>(table: &Table, id: CommandId, words: &W) 
 }
 
 impl Arrangement {
-    /// How many words there are behind the name.
+    /// The number of words after the name.
     pub fn len(&self) -> usize {
         match self.form {
             Form::AsWritten { first, words } => words.saturating_sub(usize::from(first)),
@@ -147,12 +155,12 @@ impl Arrangement {
         }
     }
 
-    /// Whether there is nothing behind the name.
+    /// Whether there is nothing after the name.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// The word at `i`, where 0 is the first behind the name.
+    /// The word at `i`, where 0 is the first after the name.
     #[inline]
     pub fn word(&self, i: usize) -> Option<Word> {
         match self.form {
@@ -177,17 +185,17 @@ impl Arrangement {
 }
 
 impl<'a> Canonical<'a> {
-    /// How many arguments there are behind the name.
+    /// The number of arguments after the name.
     pub fn len(&self) -> usize {
         self.arrangement.len()
     }
 
-    /// Whether there is nothing behind the name.
+    /// Whether there is nothing after the name.
     pub fn is_empty(&self) -> bool {
         self.arrangement.is_empty()
     }
 
-    /// The argument at `i`, where 0 is the first behind the name.
+    /// The argument at `i`, where 0 is the first after the name.
     #[inline]
     pub fn get(&self, i: usize) -> Option<&'a [u8]> {
         match self.arrangement.word(i)? {
@@ -222,6 +230,7 @@ impl ParsedArgs for [String] {
     }
 }
 
+#[inline]
 fn as_written<W: ParsedArgs + ?Sized>(table: &Table, id: CommandId, words: &W) -> Arrangement {
     let form = Form::AsWritten { first: table.spec(id).name_words, words: words.words() };
     Arrangement { id, form }
@@ -254,13 +263,19 @@ fn leaves_time_open<W: ParsedArgs + ?Sized>(words: &W) -> bool {
 }
 
 /// EXPIRE key time [options]: the unit stands in front of the time.
-fn expire<W: ParsedArgs + ?Sized>(unit: &'static str, words: &W) -> Option<Form> {
+fn expire<W: ParsedArgs + ?Sized>(kind: TimeKind, words: &W) -> Option<Form> {
     if words.words() < 3 {
         return None;
     }
+    let token = match kind {
+        TimeKind::Ex => EX,
+        TimeKind::Px => PX,
+        TimeKind::ExAt => EXAT,
+        TimeKind::PxAt => PXAT,
+    };
     let mut order = Order::default();
     order.put(1);
-    order.put_token(unit);
+    order.put(usize::from(TOKEN | token));
     // Most say no options.
     if words.words() == 3 {
         order.put(2);
@@ -316,7 +331,7 @@ impl Order {
 
 fn set_options<W: ParsedArgs + ?Sized>(words: &W) -> Option<Form> {
     // Most are SET key value, which is canonical as it is.
-    if words.words() <= 3 || words.words() > SET_WORDS_MAX {
+    if words.words() <= SET_WORDS_MIN || words.words() > SET_WORDS_MAX {
         return None;
     }
     let options = SetOptions::parse(words, 3)?;

@@ -38,7 +38,7 @@ impl TimeKind {
         }
     }
 
-    /// What the number behind the word means, if it is one.
+    /// The value of the number after the keyword, if it is one.
     pub fn measure(self, number: &[u8]) -> Option<Measure> {
         let number = integer(number)?;
         match self {
@@ -60,7 +60,7 @@ impl Measure {
         }
     }
 
-    /// Whether a number behind this word is a time to live.
+    /// Whether a number after this keyword is a TTL.
     pub fn is_time(kind: &[u8]) -> bool {
         TimeKind::of(kind).is_some()
     }

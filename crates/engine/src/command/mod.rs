@@ -20,6 +20,7 @@ mod credential;
 mod effect;
 mod flags;
 mod generated;
+mod id;
 pub mod integer;
 mod keys;
 mod login;
@@ -46,6 +47,7 @@ pub use connection::{ClientCommand, ConnectionEffect, Lane, PinReason, Subscript
 pub use credential::is_credential;
 pub use effect::{TtlColumn, TtlEffect, Unit, lifetime_of, m_set_ex_options, only_changes_ttl, ttl_effects};
 pub use flags::Flags;
+pub use id::CommandId;
 pub use keys::{Access, Find, KeyList, KeySpec, Keys, Search};
 pub use login::{DEFAULT_USER, Login};
 pub use measure::{Measure, TimeKind};
@@ -72,18 +74,4 @@ pub fn listed() -> impl Iterator<Item = (&'static str, Vec<&'static str>)> {
 pub fn since(name: &str) -> Option<&'static str> {
     let row = generated::ROWS.iter().chain(newer::ROWS).find(|row| row.0 == name)?;
     Some(row.2).filter(|since| !since.is_empty())
-}
-
-/// One command (or subcommand) of one [`Table`]; ids are dense, so arrays can be indexed by them.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
-pub struct CommandId(u16);
-
-impl CommandId {
-    /// What every name has that the table does not know. It has a row too: `unknown`, which pins.
-    pub const UNKNOWN: CommandId = CommandId(0);
-
-    /// Below the table's `len()`.
-    pub fn index(self) -> usize {
-        usize::from(self.0)
-    }
 }

@@ -5,6 +5,7 @@ use super::connection::ConnectionEffect;
 use super::effect::{TtlColumn, TtlEffect};
 use super::flags::Flags;
 use super::keys::{Access, KeyList, Keys};
+use super::measure::TimeKind;
 use super::options::Options;
 use super::tips::Tips;
 use respguard_resp::request::Args;
@@ -79,7 +80,7 @@ pub enum Rewrite {
     /// DECRBY: INCRBY with the other sign.
     DecrementBy,
     /// EXPIRE and its kin: EXPIRE with the unit of the time in front of it.
-    Expire(&'static str),
+    Expire(TimeKind),
     /// Options in a fixed order.
     Options(&'static Options),
 }
@@ -121,18 +122,18 @@ impl Spec {
         &self.name
     }
 
-    /// Whether it goes by where no rule is about it: it does nothing to its connection, and has the deadline of most.
+    /// Whether it takes the fast path if no rule matches: it does nothing to its connection and has the ordinary deadline.
     #[inline]
     pub fn is_ordinary(&self) -> bool {
         self.connection == ConnectionEffect::None && !self.slow
     }
 
-    /// Whether Redis accepts so many arguments.
+    /// Whether Redis accepts this number of arguments.
     pub fn arity_fits(&self, args: Args<'_>) -> bool {
         self.takes_arguments(args.len())
     }
 
-    /// Whether the server would take so many arguments, the command's name among them.
+    /// Whether the server would accept this number of arguments, including the command's name.
     pub fn takes_arguments(&self, arguments: usize) -> bool {
         let least = usize::from(self.arity.unsigned_abs());
         if self.arity < 0 { arguments >= least } else { arguments == least }

@@ -5,6 +5,7 @@ use super::connection::{ConnectionEffect, PinReason};
 use super::effect::{TtlColumn, TtlEffect};
 use super::flags::Flags;
 use super::keys::{Access, Keys, index, key, range};
+use super::measure::TimeKind;
 use super::names::{Names, load};
 use super::spec::{RetryClass, Rewrite, Spec};
 use super::tips::Tips;
@@ -221,10 +222,10 @@ fn rewrite(name: &str) -> Rewrite {
         "decr" => Rewrite::Decrement,
         "incrby" => Rewrite::IncrementBy,
         "decrby" => Rewrite::DecrementBy,
-        "expire" => Rewrite::Expire("EX"),
-        "pexpire" => Rewrite::Expire("PX"),
-        "expireat" => Rewrite::Expire("EXAT"),
-        "pexpireat" => Rewrite::Expire("PXAT"),
+        "expire" => Rewrite::Expire(TimeKind::Ex),
+        "pexpire" => Rewrite::Expire(TimeKind::Px),
+        "expireat" => Rewrite::Expire(TimeKind::ExAt),
+        "pexpireat" => Rewrite::Expire(TimeKind::PxAt),
         _ => options::of(name).map_or(Rewrite::None, Rewrite::Options),
     }
 }

@@ -1,11 +1,11 @@
 //! The command tips: how the nodes of a cluster share a command (<https://redis.io/docs/latest/develop/reference/command-tips/>).
 
-/// Of a command that the table does not know; nothing where the server says nothing.
+/// The tips of a command that the table does not have; empty if the server gives none.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Tips {
     /// Which nodes are asked.
     pub request: Option<RequestPolicy>,
-    /// What becomes of their replies.
+    /// How their replies are merged.
     pub response: Option<ResponsePolicy>,
 }
 
@@ -22,7 +22,7 @@ pub enum RequestPolicy {
     Special,
 }
 
-/// What becomes of their replies.
+/// How their replies are merged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ResponsePolicy {
     /// The first that is no error.

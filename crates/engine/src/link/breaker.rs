@@ -20,7 +20,7 @@ pub struct Thresholds {
     pub longest_break: Duration,
 }
 
-/// Where the breaker stands.
+/// The state of the breaker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum State {
     /// Requests pass.
@@ -68,7 +68,7 @@ impl Breaker {
         Breaker { thresholds, phase: Phase::Closed, window: Window::new(thresholds.sampling, now) }
     }
 
-    /// Where it stands.
+    /// Its state.
     pub fn state(&self) -> State {
         match self.phase {
             Phase::Closed => State::Closed,
@@ -123,7 +123,7 @@ impl Breaker {
         }
     }
 
-    /// Another server is asked from now on: what was seen of the one before says nothing about it.
+    /// Another server is used from now on: observations of the previous one no longer count.
     pub fn forget(&mut self, now: Instant) {
         *self = Breaker::new(self.thresholds, now);
     }
@@ -173,7 +173,7 @@ impl Window {
     }
 }
 
-/// True for errors by which a server says that it serves nobody now, whatever is asked: the client has done nothing wrong.
+/// True for errors that say that the server serves no requests now, through no fault of the client.
 pub fn is_state_error(reply: &[u8]) -> bool {
     [&b"-LOADING "[..], b"-MASTERDOWN ", b"-BUSY ", b"-CLUSTERDOWN "].iter().any(|word| reply.starts_with(word))
 }

@@ -43,7 +43,7 @@ impl Budget {
         self.seconds[self.newest].answered += u64::from(answered);
     }
 
-    /// Whether so many more requests may be sent once more, all of them or none; then they count.
+    /// Whether this many more requests may be retried, all of them or none; if so they are counted.
     pub fn withdraw(&mut self, requests: u32, now: Instant) -> bool {
         self.turn_to(now);
         let (answered, retried) = self

@@ -28,7 +28,7 @@ pub enum Selects {
     Before(Option<Login>),
 }
 
-/// What the server told about itself and the connection.
+/// What the server reported about itself and the connection.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct ServerInfo {
     /// CLIENT ID of the connection, by which it can be killed or unblocked.
@@ -116,7 +116,7 @@ impl OrphanedConnection {
     }
 }
 
-/// Why the server does not take the connection as it was asked to.
+/// Why the server refused the handshake.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refusal {
     /// What was being asked.
@@ -274,7 +274,7 @@ fn select(db: u32, steps: &mut Vec<Step>, out: &mut Vec<u8>) {
     }
 }
 
-/// The server has taken no more connections: whatever was asked on this one, that is no answer to it.
+/// The server accepts no more connections: this error is not a reply to the request on this connection.
 pub fn is_full(reply: &[u8]) -> bool {
     reply.starts_with(b"-ERR max number of clients")
 }

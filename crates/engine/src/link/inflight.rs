@@ -1,14 +1,17 @@
 //! The FIFO of one upstream connection: who gets the next reply, and which request has exceeded its deadline.
 
+mod head;
 pub mod replay;
 
 use std::collections::VecDeque;
 use std::ops::Range;
 use std::time::Instant;
 
-use super::owed::{Owed, ReplyTo, Seq};
+use super::owed::{Owed, ReplyTo};
 
-/// What one recipient is owed for bytes that were queued in one piece.
+pub use head::{Class, Head};
+
+/// The outstanding replies of one recipient for bytes that were queued in one piece.
 #[derive(Debug)]
 pub struct Entry<R> {
     recipient: R,
@@ -51,42 +54,12 @@ enum Repeat {
 #[derive(Debug)]
 pub struct Inflight<R> {
     entries: VecDeque<Entry<R>>,
-    /// Position behind the last byte ever queued.
+    /// The position after the last byte ever queued.
     queued: u64,
     /// The head frame has been handed over in part; it can no longer expire.
     head_started: bool,
     /// Some entry is older than one before it, or has an earlier deadline.
     unordered: bool,
-}
-
-/// What was queued in one piece.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Class {
-    /// Reads, which may go out once more.
-    Reads,
-    /// The transaction of a group.
-    Group,
-    /// Anything else.
-    Other,
-}
-
-/// The request that is answered next.
-#[derive(Debug)]
-pub struct Head<'a, R> {
-    /// Who is owed the reply.
-    pub recipient: &'a R,
-    /// Where the piece that it was queued in lies.
-    pub bytes: Range<u64>,
-    /// When the request was read.
-    pub read_at: Instant,
-    /// Frames of the piece that have come.
-    pub answered: u32,
-    /// Each command of the piece is owed one frame.
-    pub is_each: bool,
-    /// It may take as long as it likes.
-    pub blocks: bool,
-    /// Its recipient was told that the outcome is unknown.
-    pub expired: bool,
 }
 
 /// Whom the frame that just came in belongs to.
@@ -135,22 +108,22 @@ impl<R> Default for Inflight<R> {
 }
 
 impl<R> Inflight<R> {
-    /// True when no reply is owed.
+    /// True when no reply is outstanding.
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }
 
-    /// Whether one of those who are owed something, or were until their time was over, is such.
+    /// Whether `is_such` holds for a recipient with outstanding or timed-out replies.
     pub fn owes(&self, is_such: impl Fn(&R) -> bool) -> bool {
         self.entries.iter().any(|entry| is_such(&entry.recipient))
     }
 
-    /// Number of entries that are owed something.
+    /// Number of entries with outstanding replies.
     pub fn len(&self) -> usize {
         self.entries.len()
     }
 
-    /// Notes that `bytes` more bytes were queued, for which `recipient` is `owed` replies.
+    /// Records that `bytes` more bytes were queued, for which `recipient` expects the replies in `owed`.
     pub fn push(&mut self, recipient: R, owed: Owed, bytes: usize, read_at: Instant, deadline: Option<Instant>) {
         let start = self.queued;
         self.queued += bytes as u64;
@@ -162,7 +135,7 @@ impl<R> Inflight<R> {
         }
     }
 
-    /// The bytes queued last are owed this too, by whoever shares their fate.
+    /// Adds a second recipient with the replies `owed` for the bytes queued last.
     pub fn push_too(&mut self, recipient: R, owed: Owed, read_at: Instant, deadline: Option<Instant>) {
         if owed.frames() == 0 {
             return;
@@ -208,63 +181,6 @@ impl<R> Inflight<R> {
         }
     }
 
-    /// Who alone is owed something for what is in the first `written` bytes, which was queued in one piece.
-    pub fn owed_alone(&self, written: u64) -> Option<&R> {
-        let head = self.entries.front().filter(|head| head.start < written)?;
-        let is_alone =
-            self.entries.iter().skip(1).find(|entry| entry.start > head.start).is_none_or(|next| next.start >= written);
-        is_alone.then_some(&head.recipient)
-    }
-
-    /// Position behind so many of the pieces at the front, at least one.
-    pub fn end_of_first(&self, pieces: usize) -> u64 {
-        let Some(head) = self.entries.front() else { return self.queued };
-        let mut behind = self.entries.iter().skip(pieces.max(1)).map(|entry| entry.start);
-        behind.find(|start| *start > head.start).unwrap_or(self.queued)
-    }
-
-    /// Position behind the pieces at the front, at least one, for which no more than so many replies are owed.
-    pub fn end_of_replies(&self, most: usize) -> u64 {
-        let Some(head) = self.entries.front() else { return self.queued };
-        let mut replies = 0_usize;
-        let exceeds = |entry: &&Entry<R>| {
-            replies = replies.saturating_add(entry.owed.frames() as usize);
-            replies > most && entry.start > head.start
-        };
-        self.entries.iter().find(exceeds).map_or(self.queued, |entry| entry.start)
-    }
-
-    /// When the request at the head was read from its client.
-    pub fn head_read_at(&self) -> Option<Instant> {
-        self.entries.front().map(|entry| entry.read_at)
-    }
-
-    /// When the request that is answered next was read, and what it is one of.
-    pub fn head_class(&self) -> Option<(Instant, Class)> {
-        let entry = self.entries.front()?;
-        let class = match (entry.owed, entry.repeat) {
-            (Owed::All { to: ReplyTo::Request(_), .. }, _) => Class::Group,
-            (_, Repeat::Reads) => Class::Reads,
-            _ => Class::Other,
-        };
-        Some((entry.read_at, class))
-    }
-
-    /// The request that is answered next.
-    pub fn head(&self) -> Option<Head<'_, R>> {
-        let entry = self.entries.front()?;
-        let end = self.entries.iter().map(|next| next.start).find(|start| *start > entry.start).unwrap_or(self.queued);
-        Some(Head {
-            recipient: &entry.recipient,
-            bytes: entry.start..end,
-            read_at: entry.read_at,
-            answered: entry.sent_frames.saturating_sub(entry.owed.frames()),
-            is_each: matches!(entry.owed, Owed::Each { .. }),
-            blocks: entry.blocks || entry.deadline.is_none(),
-            expired: entry.expired,
-        })
-    }
-
     /// A part of the head frame was handed over, its end has yet to come.
     pub fn start_head(&mut self) {
         self.head_started = true;
@@ -280,25 +196,6 @@ impl<R> Inflight<R> {
             }
         }
         self.check();
-    }
-
-    /// The requests of the recipient at the head that wait for one reply each: the first, and how many; none where the head
-    /// frame was begun, or nobody waits any more.
-    pub fn head_requests(&self) -> Option<(Seq, u32)> {
-        let entry = self.entries.front().filter(|entry| !entry.expired && !self.head_started)?;
-        match entry.owed {
-            Owed::Each { first: ReplyTo::Request(first), requests, more: 0 } => Some((first, requests)),
-            _ => None,
-        }
-    }
-
-    /// Who is owed the next frame as one of several for one request, none of which was begun, and for which.
-    pub fn head_group(&self) -> Option<(&R, Seq)> {
-        let entry = self.entries.front().filter(|entry| !entry.expired && !self.head_started)?;
-        match entry.owed {
-            Owed::All { to: ReplyTo::Request(seq), .. } => Some((&entry.recipient, seq)),
-            _ => None,
-        }
     }
 
     /// So many whole frames went to the recipient at the head, no more than it is owed for [`Self::head_requests`] or
@@ -428,23 +325,23 @@ impl<R> Inflight<R> {
         true
     }
 
-    /// True when the request at the head blocks, or nobody says for how long it is waited for.
+    /// True when the request at the head blocks, or has no deadline.
     pub fn head_blocks(&self) -> bool {
         self.entries.front().is_some_and(|head| head.blocks || head.deadline.is_none())
     }
 
-    /// True when somebody waits behind the recipient at the head who is not, as `same` sees it, the same.
+    /// True when a recipient other than the one at the head (by `same`) waits behind it.
     pub fn is_waited_for(&self, same: impl Fn(&R, &R) -> bool) -> bool {
         let Some(head) = self.entries.front() else { return false };
         self.entries.iter().skip(1).any(|entry| !same(&head.recipient, &entry.recipient))
     }
 
-    /// True when everybody behind the head has been told that the outcome is unknown, or nobody is there.
+    /// True when everything behind the head has already timed out, or nothing is there.
     pub fn is_given_up_behind_head(&self) -> bool {
         self.entries.iter().skip(1).all(|entry| entry.expired)
     }
 
-    /// Everybody who is owed something.
+    /// All recipients with outstanding replies.
     pub fn recipients(&self) -> impl Iterator<Item = &R> {
         self.entries.iter().map(|entry| &entry.recipient)
     }
@@ -464,7 +361,7 @@ impl<R> Inflight<R> {
         Some((last_read.max(head.read_at), head.deadline?))
     }
 
-    /// Position behind the last byte ever queued.
+    /// The position after the last byte ever queued.
     pub fn queued(&self) -> u64 {
         self.queued
     }

@@ -7,3 +7,4 @@ pub mod handshake;
 pub mod inflight;
 pub mod owed;
 pub mod pace;
+pub mod times;

@@ -16,7 +16,7 @@ impl Seq {
         self.0
     }
 
-    /// The place so many requests further on.
+    /// The `Seq` this many requests further on.
     #[must_use]
     pub fn plus(self, requests: usize) -> Seq {
         Seq(self.0 + requests as u64)
@@ -38,7 +38,7 @@ pub enum ReplyTo {
 }
 
 impl ReplyTo {
-    /// The request or question so many further on.
+    /// The request or question this many further on.
     #[must_use]
     pub fn plus(self, requests: u32) -> ReplyTo {
         match self {
@@ -48,7 +48,7 @@ impl ReplyTo {
     }
 }
 
-/// What the server owes for bytes that were queued in one piece.
+/// The replies expected for bytes that were queued in one piece.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the sentence above each variant names its fields")]
 pub enum Owed {
@@ -59,12 +59,12 @@ pub enum Owed {
 }
 
 impl Owed {
-    /// One frame for each of so many requests, from this one on.
+    /// One frame for each of `requests` requests, starting with this one.
     pub fn each(first: Seq, requests: u32) -> Owed {
         Owed::Each { first: ReplyTo::Request(first), requests, more: 0 }
     }
 
-    /// The answers to so many questions, from the one with this number on.
+    /// The answers to `questions` questions, starting with this number.
     pub fn questions(first: u64, questions: u32) -> Owed {
         Owed::Each { first: ReplyTo::Question(first), requests: questions, more: 0 }
     }
@@ -108,7 +108,7 @@ impl Owed {
         }
     }
 
-    /// The next frame has come; its request turned out to be owed `further` ones.
+    /// The next frame has arrived; its request turned out to have `further` more.
     pub fn came(&mut self, further: u32) {
         match self {
             Owed::All { frames, .. } => *frames = (*frames + further).saturating_sub(1),

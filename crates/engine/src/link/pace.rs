@@ -34,12 +34,12 @@ impl Pace {
         Pace { per_second, tokens: per_second * BURST, since: None, usual: None, recent, pause }
     }
 
-    /// As much as should be asked in one go.
+    /// How many questions to send at once.
     pub fn batch(&self) -> usize {
         ((self.per_second * BURST) as usize).clamp(1, 100)
     }
 
-    /// How long to wait before so many things are looked at; they count.
+    /// How long to wait before checking this many things, which are then counted.
     pub fn take(&mut self, things: f64, now: Instant) -> Duration {
         let passed = self.since.map_or(Duration::ZERO, |since| now.saturating_duration_since(since));
         self.since = Some(now);
@@ -47,7 +47,7 @@ impl Pace {
         if self.tokens >= 0.0 { Duration::ZERO } else { Duration::from_secs_f64(-self.tokens / self.per_second) }
     }
 
-    /// An answer took so long; how long to leave the server alone.
+    /// Records how long an answer took; returns how long to pause.
     pub fn answered(&mut self, took: Duration) -> Duration {
         let usual = self.usual.unwrap_or(took);
         self.recent = match self.usual {

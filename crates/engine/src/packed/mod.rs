@@ -134,7 +134,7 @@ pub fn unpack(stored: &[u8], max: u64) -> Result<Option<Vec<u8>>, Corrupt> {
     if crc32fast::hash(&value) == sum { Ok(Some(value)) } else { Err(Corrupt::Checksum) }
 }
 
-/// How many bytes the value of what is stored takes once it is read; 0 where it has no header, or may not be so long.
+/// The decompressed length of a stored value; 0 if it has no header or would be longer than `max`.
 pub fn promised(stored: &[u8], max: u64) -> u64 {
     let Some((header, data)) = stored.split_at_checked(HEADER_BYTES).filter(|_| is_packed(stored)) else { return 0 };
     let length = header[10..].first_chunk().map_or(0, |bytes| u32::from_le_bytes(*bytes));

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use crate::command::{CommandId, Looked, Table};
 use crate::link::owed::Seq;
-use crate::pipeline::packing::PackedValue;
+use crate::pipeline::packed_value::PackedValue;
 use respguard_resp::request::{Args, Parsed, ProtocolError, RequestParser, Span};
 
 /// Decoded arguments of commands that are gone are kept up to this size while others are there.
@@ -13,6 +13,9 @@ const ARENA_BYTES_MIN: usize = 4 * 1024;
 
 /// Most commands that are planned at once; more are taken in a next round.
 const COMMANDS_MAX: usize = 4096;
+
+/// An input buffer is bounded far below this: longer requests are cut through.
+const BYTES_MAX: usize = u32::MAX as usize;
 
 /// One whole request within the input buffer.
 #[derive(Debug, Clone, Copy)]
@@ -66,7 +69,7 @@ impl Prefixes<'_> {
     }
 }
 
-/// What stands behind the last whole command.
+/// What follows the last complete command.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Tail {
     /// Nothing.
@@ -128,13 +131,23 @@ impl Batch {
     ///
     /// `bytes` begins with the first byte that has not been consumed.
     pub fn parse(&mut self, parser: &mut RequestParser, table: &Table, bytes: &[u8], whole_bytes_max: usize) -> Tail {
+        assert!(bytes.len() <= BYTES_MAX, "an input buffer is no longer than that");
         let mut looked = Looked::default();
+        let commands_max = if self.singly { 1 } else { COMMANDS_MAX };
         loop {
+            // Most are whole, and need no more than this.
+            if let Some(requests) = parser.whole_requests(whole_bytes_max) {
+                while self.commands.len() < commands_max
+                    && let Some(length) = requests.bound(&bytes[self.whole_bytes..], &mut self.spans)
+                {
+                    self.push((table, &mut looked), bytes, length, false);
+                }
+            }
             let rest = &bytes[self.whole_bytes..];
             if rest.is_empty() {
                 return Tail::Clean;
             }
-            if self.commands.len() >= if self.singly { 1 } else { COMMANDS_MAX } {
+            if self.commands.len() >= commands_max {
                 return Tail::More;
             }
             match parser.parse(rest, &mut self.spans, &mut self.arena, whole_bytes_max) {
@@ -150,7 +163,7 @@ impl Batch {
         }
     }
 
-    /// True when it holds nothing and knows nothing of its client: another may have it.
+    /// True when it is empty and has no state of its client: another client may use it.
     pub fn is_blank(&self) -> bool {
         self.commands.is_empty()
             && self.held.is_empty()
@@ -170,7 +183,7 @@ impl Batch {
         self.commands.len()
     }
 
-    /// True when no whole command is there.
+    /// True when there is no complete command.
     pub fn is_empty(&self) -> bool {
         self.commands.is_empty()
     }
@@ -183,6 +196,11 @@ impl Batch {
     /// What these commands are.
     pub fn ids(&self, commands: Range<usize>) -> impl ExactSizeIterator<Item = CommandId> + DoubleEndedIterator + Clone {
         self.commands[commands].iter().map(|command| command.id)
+    }
+
+    /// What these commands are, those in a row that are the same together, with their number.
+    pub fn rows(&self, commands: Range<usize>) -> impl DoubleEndedIterator<Item = (CommandId, usize)> + Clone {
+        self.commands[commands].chunk_by(|one, next| one.id == next.id).map(|row| (row[0].id, row.len()))
     }
 
     /// The number of the `index`-th command among all of the client, from 0.
@@ -380,14 +398,13 @@ impl Batch {
         let spans = &self.spans[self.whole_spans..];
         let base = if inline { &self.arena[..] } else { &bytes[start..start + length] };
         let id = table.lookup_next(Args::new(base, spans), looked);
-        // What lies before the end is no further than the end.
-        let (end, spans_end) = (position(start + length), position(self.spans.len()));
+        // There are no more arguments than bytes, and those are fewer than `BYTES_MAX`.
         self.commands.push(Command {
             id,
             start: start as u32,
-            end,
+            end: (start + length) as u32,
             first_span: self.whole_spans as u32,
-            spans: spans_end - self.whole_spans as u32,
+            spans: (self.spans.len() - self.whole_spans) as u32,
             number: self.read,
             inline,
         });
@@ -397,9 +414,8 @@ impl Batch {
     }
 }
 
-/// Input buffers are bounded far below 4 GiB: longer requests are cut through.
 fn position(at: usize) -> u32 {
-    u32::try_from(at).expect("an input buffer is shorter than 4 GiB")
+    u32::try_from(at).expect("an input buffer is no longer than BYTES_MAX")
 }
 
 #[cfg(test)]

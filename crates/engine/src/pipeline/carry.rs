@@ -11,8 +11,8 @@
 //! is planned once it has been answered.
 
 use super::decide::{Decision, whole};
-use super::gather::{Obstacle, Search};
-use super::plan::{Note, Planner};
+use super::gather::Search;
+use super::plan::{Note, Obstacle, Planner};
 use super::refusal::Refusal;
 use super::slot::Role;
 use crate::policy::{Between, Recognition};

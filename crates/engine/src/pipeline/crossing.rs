@@ -1,32 +1,9 @@
 //! Groups on a cluster: only keys of one slot can be written together.
 
 use super::plan::Planner;
+use super::refusal::Crossing;
 use crate::policy::rule::OnCrossSlot;
 use crate::route::slots::key_slot;
-
-/// A member with a key of another slot than those before it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Crossing {
-    /// Which member, from 0.
-    pub member: usize,
-    /// The slot of its key.
-    pub slot: u16,
-    /// The slot of the keys before it.
-    pub before: u16,
-}
-
-/// Redis' own text.
-pub const CROSSSLOT: &str = "CROSSSLOT Keys in request don't hash to the same slot";
-
-impl Crossing {
-    /// In words.
-    pub fn reason(&self) -> String {
-        let Crossing { slot, before, .. } = self;
-        format!(
-            "a key of it has slot {slot}, those before it slot {before}; the same hash tag in all of them would put them together"
-        )
-    }
-}
 
 /// What a command's keys have in common.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

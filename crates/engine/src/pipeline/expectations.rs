@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::ttl_rewrite;
+use super::setnx;
 use super::violation::{Kind, Violation};
 use crate::command::{CommandId, Table};
 use crate::policy::reply::Wanted;
@@ -54,7 +54,7 @@ impl Expectations {
     pub(super) fn admit(&mut self, reply: &[u8], whole: bool) {
         let at = self.seen as usize;
         self.seen += 1;
-        let reply = if self.turned.contains(&at) { ttl_rewrite::turned(reply) } else { reply };
+        let reply = if self.turned.contains(&at) { setnx::turned(reply) } else { reply };
         if self.breach.is_some() {
             return;
         }

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use super::slot::Probe;
+use super::probe::Probe;
 use super::violation::{Kind, Violation};
 use crate::link::handshake::Kill;
 
-/// Why a request has no reply of its own.
+/// Why a request gets no reply from the server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
     /// No reply came within the request's deadline.
@@ -30,7 +30,7 @@ impl Fault {
         }
     }
 
-    /// What the client is told of it.
+    /// The reason in the client's error.
     pub fn reason(self) -> &'static str {
         match self {
             Fault::Timeout => "no reply within the deadline",
@@ -41,7 +41,7 @@ impl Fault {
     }
 }
 
-/// What became of a recognised group.
+/// The outcome of a recognised group.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
     /// All of it, without an error.
@@ -241,7 +241,7 @@ pub enum Finding {
     GuardLost,
 }
 
-/// What a probe behind a write has shown.
+/// What a TTL check after a write has shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the sentence above each variant names its fields")]
 pub enum TtlState {

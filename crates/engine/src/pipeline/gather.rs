@@ -6,8 +6,7 @@
 
 use std::collections::HashSet;
 
-use super::plan::{Note, Planner};
-use super::violation::Kind;
+use super::plan::{Gathered, Note, Obstacle, Planner};
 use crate::command::Spec;
 use crate::policy::{Member, Recognition};
 use respguard_resp::request::Args;
@@ -22,67 +21,6 @@ const FEW_ARGUMENTS: usize = 16;
 
 /// The mark of a command that has been answered, and is in no group any more.
 pub(super) const ANSWERED: u32 = u32::MAX;
-
-/// Why the members of a group could not be brought together.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Obstacle {
-    /// A command between them does more than read or write its own keys.
-    Command,
-    /// A command between them has a key of one of them.
-    Key,
-    /// One of them does more than read or write its own keys.
-    Member,
-    /// A command between them cannot ride in their transaction.
-    Ride,
-    /// What one pushes another reads, and a blocked client may have been served in between.
-    Pushed,
-    /// It is rolled back, and something stands between its members.
-    RolledBack,
-    /// It is applied once, and so is a group that its members stand between.
-    Once,
-    /// All that would have to go into one transaction is too much.
-    TooMuch,
-    /// Its transaction has been refused too often over what stands between its members.
-    Refused,
-    /// Its keys lie in several slots of a cluster, and its rule lets it pass.
-    CrossSlot,
-}
-
-impl Obstacle {
-    /// As what it is told.
-    pub fn kind(self) -> Kind {
-        if self == Obstacle::CrossSlot { Kind::CrossSlot } else { Kind::Split }
-    }
-
-    /// In words.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Obstacle::Command => "a command between its members cannot change places with them",
-            Obstacle::Key => "a command between its members has a key of one of them",
-            Obstacle::Ride => "a command between its members cannot ride in its transaction",
-            Obstacle::Pushed => {
-                "what is pushed to a key is read behind that, and a blocked client may have been served in between"
-            }
-            Obstacle::RolledBack => "nothing rides in the transaction of a group that is rolled back",
-            Obstacle::Once => "two groups that are applied once would share a transaction",
-            Obstacle::TooMuch => "with all that stands between the members the transaction would be too large",
-            Obstacle::Refused => "its transaction was refused three times over what stands between its members",
-            Obstacle::CrossSlot => "its keys lie in several slots of the cluster",
-            Obstacle::Member => "one of its members cannot change places with the commands between them",
-        }
-    }
-}
-
-/// A group whose members were gathered.
-#[derive(Debug, Clone)]
-pub(super) struct Gathered {
-    pub(super) group: usize,
-    /// Where its members stand in `Plan::members`.
-    pub(super) first: usize,
-    pub(super) members: usize,
-    /// It is whole and goes out with its last member; else it waits for the rest.
-    pub(super) whole: bool,
-}
 
 /// What has been found of one group so far.
 pub(super) struct Search {

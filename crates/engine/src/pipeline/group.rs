@@ -1,10 +1,10 @@
 //! A group on the wire as `MULTI`, members, `EXEC`, perhaps with a preflight: turns its replies into one reply per member.
 
-use std::ops::Range;
 use std::sync::Arc;
 
 pub use carried::{CarriedGroup, Returned};
 use exec_stream::ExecStream;
+use queued::BEGUN;
 use smallvec::SmallVec;
 use take_back::{GivenTtl, TakeBack};
 
@@ -13,70 +13,19 @@ use super::finding::Finding;
 use super::guard::Guard;
 use super::in_doubt::InDoubt;
 use super::named_keys::NamedKeys;
+use super::reading::{Findings, Part};
 use super::reply_checks::ReplyChecks;
-use super::resolve::{Context, Part};
 use super::score::Score;
 use super::violation::{Kind, Violation, error_word};
+use super::wire::Injected;
 use crate::command::{CommandId, Table};
 use crate::policy::{Group, TtlRule};
 use carried::Carried;
 use respguard_resp::scan::{Top, elements};
 use respguard_resp::{encode, value};
 
-/// What goes before the members.
-pub const MULTI: &[u8] = b"*1\r\n$5\r\nMULTI\r\n";
-/// What is answered to that, and to each of them.
-const BEGUN: &[u8] = b"+OK\r\n";
-const QUEUED: &[u8] = b"+QUEUED\r\n";
-/// What goes behind them.
-pub const EXEC: &[u8] = b"*1\r\n$4\r\nEXEC\r\n";
-
-/// A command of our own within the transaction: its client sees neither the command nor its reply.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Injected {
-    /// How many members go before it.
-    pub behind: u32,
-    /// As it goes on the wire.
-    pub request: Vec<u8>,
-    /// Where it gives a key a TTL: which.
-    pub ttl_fix: Option<TtlFix>,
-}
-
-/// A TTL that a rule gives, and to whose writes.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TtlFix {
-    /// The key, kept past its buffer because the answer comes after the request's bytes are gone.
-    pub key: Box<[u8]>,
-    /// The members that write it, by their places: where all of them fail, the key gets nothing.
-    pub members: Vec<u32>,
-}
-
-/// What goes on the wire, in pieces: most transactions are few, and no room is asked for them.
-pub type Pieces<'a> = SmallVec<[&'a [u8]; 6]>;
 /// The members of a group: most have few.
 pub type Members = SmallVec<[CommandId; 8]>;
-
-/// The whole transaction as it goes on the wire: `push_wire` adds the bytes of consecutive members, in as many pieces as
-/// they lie in.
-///
-/// `injected` is in the order of the wire.
-pub fn parts<'a>(members: u32, injected: &'a [Injected], push_wire: impl Fn(Range<u32>, &mut Pieces<'a>)) -> Pieces<'a> {
-    let mut parts = Pieces::with_capacity(3 + 2 * injected.len());
-    parts.push(MULTI);
-    let mut next = 0;
-    for own in injected {
-        if own.behind > next {
-            push_wire(next..own.behind, &mut parts);
-        }
-        parts.push(&own.request);
-        next = own.behind;
-    }
-    if next < members {
-        push_wire(next..members, &mut parts);
-    }
-    parts.push(EXEC);
-    parts
-}
 
 /// A group whose answers are coming in.
 #[derive(Debug)]
@@ -313,18 +262,16 @@ impl WrappedGroup {
     /// Takes a part of an answer; true when the group is done. `behind` is what else is owed to its client.
     pub(super) fn admit(
         &mut self,
-        piece: &[u8],
-        part: Part,
+        (piece, part): (&[u8], Part),
         behind: Behind,
         out: &mut Vec<u8>,
-        context: &Context<'_>,
-        found: &mut Vec<Finding>,
+        findings: &mut Findings<'_>,
     ) -> bool {
         if let Some(take_back) = &mut self.take_back {
             return part.last && take_back.admit(out);
         }
-        if self.pass_on(piece, part, out, context.table, found) {
-            return part.last && !self.takes_back(behind, out.len(), out, found);
+        if self.pass_on(piece, part, out, findings) {
+            return part.last && !self.takes_back(behind, out.len(), out, findings.found);
         }
         if !(part.first && part.last) {
             self.gathered.extend_from_slice(piece);
@@ -335,7 +282,7 @@ impl WrappedGroup {
         let gathered = std::mem::take(&mut self.gathered);
         let frame = if part.first { piece } else { &gathered };
         if self.is_in_doubt() {
-            return self.admit_inquiry(frame, out, context, found);
+            return self.admit_inquiry(frame, out, findings);
         }
         let (at, lead) = (self.answered, self.lead());
         self.answered += 1;
@@ -348,59 +295,16 @@ impl WrappedGroup {
         if place == 0 {
             self.in_transaction = frame == BEGUN;
         } else if place <= self.queued() {
-            self.admit_queued(place - 1, frame, out, context.table, found);
+            self.admit_queued(place - 1, frame, out, findings);
         } else if part.top.null && self.tries_again(behind == Behind::Nothing) {
             return false;
         } else {
             let before = out.len();
             self.note_ttl_fixes(frame, part.top);
-            self.admit_exec(frame, part.top, out, context, found);
-            return !self.takes_back(behind, before, out, found);
+            self.admit_exec(frame, part.top, out, findings);
+            return !self.takes_back(behind, before, out, findings.found);
         }
         false
-    }
-
-    /// Takes those answers at the beginning of `bytes` that say no more than that the transaction has begun, and that a command
-    /// is queued: how many there are, and their bytes.
-    pub(super) fn take_queued(&mut self, bytes: &[u8]) -> (u32, usize) {
-        let waits_for_other = self.take_back.is_some() || self.is_in_doubt() || !self.gathered.is_empty();
-        let Some(mut place) = self.answered.checked_sub(self.lead()).filter(|_| !waits_for_other) else { return (0, 0) };
-        let (first, mut at) = (place, 0);
-        if place == 0 && bytes.starts_with(BEGUN) {
-            (self.in_transaction, place, at) = (true, 1, BEGUN.len());
-        }
-        if !self.in_transaction {
-            return (0, 0);
-        }
-        let most = (self.queued() + 1).saturating_sub(place) as usize;
-        let queued = bytes[at..].chunks_exact(QUEUED.len()).take(most).take_while(|frame| *frame == QUEUED).count();
-        let frames = place - first + u32::try_from(queued).unwrap_or(u32::MAX);
-        self.answered += frames;
-        (frames, at + queued * QUEUED.len())
-    }
-
-    fn admit_queued(&mut self, place: u32, frame: &[u8], out: &mut Vec<u8>, table: &Table, found: &mut Vec<Finding>) {
-        if self.in_transaction && frame == QUEUED {
-            return;
-        }
-        let Some(member) = self.member_at(place) else {
-            if self.in_transaction {
-                self.own_refused.get_or_insert_with(|| frame.into());
-                // What a TTL rule adds stands behind all members, and before the marker.
-                let is_behind = place >= self.queued() - self.own_behind();
-                let is_marker = self.in_doubt.is_some() && place + 1 == self.queued();
-                self.ttl_fix_refused |= is_behind && !is_marker && frame.starts_with(b"-NOPERM ");
-            }
-            return;
-        };
-        if !self.in_transaction {
-            // MULTI was refused, so the member ran at once: this is its own reply.
-            let part = Part { first: true, last: true, top: Top::default() };
-            self.check(MemberReply { place: member, bytes: frame, part }, out, table, found);
-            self.replied += 1;
-        } else {
-            self.refused.push((member, frame.into()));
-        }
     }
 
     /// Whether the group goes out once more: nothing of it was applied, and another client was the reason.
@@ -504,6 +408,7 @@ mod doubt;
 mod exec_answer;
 mod exec_stream;
 mod outcome;
+mod queued;
 mod take_back;
 
 #[cfg(test)]

@@ -188,10 +188,11 @@ mod tests {
     use std::sync::Arc;
 
     use super::super::finding::{Finding, Outcome};
-    use super::super::group::{Injected, WrappedGroup};
-    use super::super::resolve::{ClientSide, Context, Part};
+    use super::super::group::WrappedGroup;
+    use super::super::reading::{ClientSide, Context, Part};
     use super::super::sequencer::Sequencer;
     use super::super::violation::Kind;
+    use super::super::wire::Injected;
     use super::*;
     use crate::command::written::WrittenRequest;
     use crate::command::{CommandId, Table};

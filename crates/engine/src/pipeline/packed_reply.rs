@@ -1,22 +1,20 @@
 //! Replies with compressed values that are decompressed off the worker's thread, while the reply keeps its place.
 //!
 //! What comes of a reply that may hold compressed values is gathered here until it is whole. If its values are short it then
-//! goes to its place at once. Else it waits: whoever drives the sequencer takes it ([`Sequencer::next_packed`]), reads it on
-//! a thread of its own ([`PackedReply::read`]), and gives it back ([`Sequencer::admit_read`]). Replies behind it wait in
+//! goes to its place at once. Else it waits: whoever drives the sequencer takes it ([`next_packed`]), reads it on
+//! a thread of its own ([`PackedReply::read`]), and gives it back ([`admit_read`]). Replies behind it wait in
 //! their places, as they do for any that has not come.
+//!
+//! [`next_packed`]: super::sequencer::Sequencer::next_packed
+//! [`admit_read`]: super::sequencer::Sequencer::admit_read
 
-use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::Arc;
 
 use super::finding::Finding;
-use super::reply_checks::ExecChecks;
-use super::resolve::{ClientSide, Part, Reading};
-use super::sequencer::Sequencer;
-use super::slot::{Role, Slot};
 use super::unpack::Reader;
-use crate::link::owed::{ReplyTo, Seq};
+use crate::link::owed::Seq;
 use respguard_resp::scan::{Top, elements, split_pushes};
 
 /// From so many bytes on values are read elsewhere.
@@ -25,11 +23,11 @@ pub const LONG_BYTES: u64 = 256 * 1024;
 /// A whole reply, and where the values are in it.
 #[derive(Debug)]
 pub struct PackedReply {
-    seq: Seq,
-    frame: Vec<u8>,
-    top: Top,
-    parts: Vec<PackedPart>,
-    promised: u64,
+    pub(super) seq: Seq,
+    pub(super) frame: Vec<u8>,
+    pub(super) top: Top,
+    pub(super) parts: Vec<PackedPart>,
+    pub(super) promised: u64,
 }
 
 /// The reply to one command within it.
@@ -44,9 +42,9 @@ pub(super) struct PackedPart {
 /// The same once its values have been read.
 #[derive(Debug)]
 pub struct ReadReply {
-    packed: PackedReply,
+    pub(super) packed: PackedReply,
     /// In the order of the parts; `None` where no room was left to read them.
-    read: Option<Vec<ReadPart>>,
+    pub(super) read: Option<Vec<ReadPart>>,
 }
 
 /// The reply to one command as its client gets it.
@@ -89,20 +87,20 @@ impl PackedReply {
 #[derive(Debug, Default)]
 pub(super) struct PackedReplies {
     /// Of which a part has come.
-    begun: Vec<(Seq, Vec<u8>)>,
-    whole: VecDeque<PackedReply>,
+    pub(super) begun: Vec<(Seq, Vec<u8>)>,
+    pub(super) whole: VecDeque<PackedReply>,
 }
 
 impl PackedReplies {
-    fn bytes(&self) -> usize {
+    pub(super) fn bytes(&self) -> usize {
         self.begun.iter().map(|(_, bytes)| bytes.capacity()).sum::<usize>() + self.waiting()
     }
 
-    fn waiting(&self) -> usize {
+    pub(super) fn waiting(&self) -> usize {
         self.whole.iter().map(PackedReply::bytes).sum()
     }
 
-    fn take_begun(&mut self, seq: Seq) -> Option<Vec<u8>> {
+    pub(super) fn take_begun(&mut self, seq: Seq) -> Option<Vec<u8>> {
         let place = self.begun.iter().position(|(known, _)| *known == seq)?;
         Some(self.begun.swap_remove(place).1)
     }
@@ -127,160 +125,3 @@ pub(super) fn parts_of(
     }
     parts
 }
-
-impl Sequencer {
-    /// Whether what comes for this request may hold values that have to be read.
-    pub(super) fn reads_values(&mut self, seq: Seq) -> bool {
-        match self.slot(seq).map(|slot| &slot.role) {
-            Some(Role::Checked(check)) => check.reader().is_some(),
-            Some(Role::Group(group)) => group.group.reads_values(),
-            Some(Role::Exec) => self.exec_checks.reads_values(),
-            _ => false,
-        }
-    }
-
-    /// Takes a piece of such a reply.
-    pub(super) fn admit_packed(&mut self, seq: Seq, piece: &[u8], part: Part, client: &mut ClientSide<'_>) -> u32 {
-        let to = ReplyTo::Request(seq);
-        let mut begun = self.packed.as_mut().and_then(|packed| packed.take_begun(seq)).unwrap_or_default();
-        let bytes = if part.first && part.last {
-            Cow::Borrowed(piece)
-        } else {
-            if part.first {
-                // It may come once more, from another connection.
-                begun.clear();
-            }
-            begun.extend_from_slice(piece);
-            Cow::Owned(begun)
-        };
-        let whole = Part { first: true, ..part };
-        if !part.last {
-            let passes = matches!(self.slot(seq).map(|slot| &slot.role),
-                Some(Role::Checked(check)) if check.reader().is_some_and(|reader| !reader.may_hold_packed(&bytes)));
-            if passes {
-                return self.admit_now(to, &bytes, whole, client);
-            }
-            self.packed.get_or_insert_default().begun.push((seq, bytes.into_owned()));
-            return 0;
-        }
-        let parts = self.packed_parts(seq, &bytes, part.top);
-        let promised = parts.iter().fold(0u64, |sum, part| sum.saturating_add(part.reader.promised(&bytes[part.bytes.clone()])));
-        if promised < LONG_BYTES {
-            return self.admit_now(to, &bytes, whole, client);
-        }
-        self.end_transaction(seq, &bytes, whole, client);
-        let reply = PackedReply { seq, frame: bytes.into_owned(), top: part.top, parts, promised };
-        self.packed.get_or_insert_default().whole.push_back(reply);
-        0
-    }
-
-    /// Where values are in a whole reply.
-    fn packed_parts(&mut self, seq: Seq, frame: &[u8], top: Top) -> Vec<PackedPart> {
-        let Sequencer { exec_checks, .. } = self;
-        let exec = exec_checks.parts(frame);
-        match self.slot(seq) {
-            // Nobody hears it.
-            Some(Slot { silent: true, role: Role::Checked(_), .. }) | None => Vec::new(),
-            Some(Slot { role: Role::Checked(check), .. }) => {
-                let all = |reader: &Arc<Reader>| PackedPart { place: 0, bytes: 0..frame.len(), reader: Arc::clone(reader) };
-                check.reader().map(all).into_iter().collect()
-            }
-            Some(Slot { role: Role::Exec, .. }) => exec,
-            Some(Slot { role: Role::Group(group), .. }) => group.group.packed_parts(frame, top),
-            Some(_) => Vec::new(),
-        }
-    }
-
-    /// EXEC has ended the client's transaction, whenever its reply leaves: the next one may begin before.
-    fn end_transaction(&mut self, seq: Seq, frame: &[u8], part: Part, client: &mut ClientSide<'_>) {
-        let Some(slot) = self.slot(seq).filter(|slot| matches!(slot.role, Role::Exec)) else { return };
-        let mut ended = Slot { role: Role::Exec, command: slot.command, score: slot.score, silent: slot.silent };
-        let checks = std::mem::take(&mut self.exec_checks);
-        let ClientSide { session, found, context, .. } = client;
-        let mut reading = Reading { piece: frame, part, session, context: *context, found, more: &mut 0 };
-        self.admit_transaction(&mut ended, &mut reading);
-        if let Some(slot) = self.slot(seq) {
-            slot.role = Role::ExecRead(Box::new(checks));
-        }
-    }
-
-    /// The oldest reply whose values are to be read.
-    pub fn next_packed(&mut self) -> Option<PackedReply> {
-        self.packed.as_mut()?.whole.pop_front()
-    }
-
-    /// Whether there is one.
-    #[inline]
-    pub fn has_packed(&self) -> bool {
-        self.packed.as_ref().is_some_and(|packed| !packed.whole.is_empty())
-    }
-
-    /// Bytes of such replies that are whole and wait.
-    #[inline]
-    pub fn packed_waiting(&self) -> usize {
-        self.packed.as_ref().map_or(0, |packed| packed.waiting())
-    }
-
-    /// Bytes of all such replies, but for those that were taken.
-    #[inline]
-    pub fn packed_bytes(&self) -> usize {
-        self.packed.as_ref().map_or(0, |packed| packed.bytes())
-    }
-
-    /// Something of the reply to this request is kept until it is whole, and nothing of it has gone to the client.
-    pub(super) fn is_gathered(&self, seq: Seq) -> bool {
-        self.packed.as_ref().is_some_and(|packed| packed.begun.iter().any(|(known, _)| *known == seq))
-    }
-
-    /// The rest of it will not come, or comes from its beginning on.
-    pub(super) fn forget_gathered(&mut self, seq: Seq) {
-        if let Some(packed) = &mut self.packed {
-            drop(packed.take_begun(seq));
-        }
-    }
-
-    /// No room is left to gather replies: of those that come in, the values are not read.
-    pub fn refuse_begun(&mut self, client: &mut ClientSide<'_>) {
-        let begun = self.packed.as_mut().map(|packed| std::mem::take(&mut packed.begun)).unwrap_or_default();
-        for (seq, bytes) in begun {
-            self.refuse_values(seq);
-            let part = Part { first: true, last: false, top: Top::default() };
-            self.admit_now(ReplyTo::Request(seq), &bytes, part, client);
-        }
-    }
-
-    fn refuse_values(&mut self, seq: Seq) {
-        match self.slot(seq).map(|slot| &mut slot.role) {
-            Some(Role::Checked(check)) => check.refuse_values(),
-            Some(Role::Group(group)) => group.group.refuse_values(),
-            Some(Role::ExecRead(checks)) => checks.refuse_values(),
-            Some(Role::Exec) => self.exec_checks.refuse_values(),
-            _ => {}
-        }
-    }
-
-    /// The values of a reply that was taken have been read: it goes to its place.
-    pub fn admit_read(&mut self, reply: ReadReply, client: &mut ClientSide<'_>) {
-        let ReadReply { packed: PackedReply { seq, frame, top, .. }, read } = reply;
-        match read {
-            None => self.refuse_values(seq),
-            Some(parts) => match self.slot(seq).map(|slot| &mut slot.role) {
-                Some(Role::Checked(check)) => parts.into_iter().for_each(|part| check.set_read(part)),
-                Some(Role::Group(group)) => parts.into_iter().for_each(|part| group.group.set_read(part)),
-                Some(Role::ExecRead(checks)) => parts.into_iter().for_each(|part| checks.set_read(part)),
-                _ => {}
-            },
-        }
-        let part = Part { first: true, last: true, top };
-        self.admit_now(ReplyTo::Request(seq), &frame, part, client);
-    }
-
-    /// Passes on EXEC's answer, whose values have been read, from the place in which it waited.
-    pub(super) fn pass_exec_read(&mut self, checks: &mut ExecChecks, reading: &mut Reading<'_>, out: &mut Vec<u8>) {
-        let read = checks.admit(reading.piece, reading.part, reading.context.table, reading.found);
-        self.keep_piece(&read, out);
-    }
-}
-
-#[cfg(test)]
-mod tests;

@@ -4,23 +4,13 @@ use std::sync::Arc;
 
 use super::batch::Batch;
 use super::finding::{Direction, Finding};
+use super::packed_value::PackedValue;
 use super::plan::Planner;
 use crate::command::{CommandId, Table, ValueUse, for_each_value, value_use};
 use crate::packed;
 use crate::policy::{CompressRule, Member, Mode, Policy};
 use respguard_resp::encode;
 use respguard_resp::request::{Args, Limits, RequestParser};
-
-/// A value that was compressed before its command is planned, because that takes long.
-#[derive(Debug)]
-pub struct PackedValue {
-    /// The number of its command among all of the client, and its place among the command's arguments.
-    pub number: u32,
-    /// Its place among the command's arguments, the name being 0.
-    pub place: usize,
-    /// What is stored in its place; `None` where that is the value itself.
-    pub stored: Option<Vec<u8>>,
-}
 
 /// A value that is to be compressed.
 #[derive(Debug)]

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use super::crossing::{CROSSSLOT, Crossing};
 use super::violation::{Kind, Violation};
 use crate::command::{CommandId, Table};
 use crate::preflight::{self, Fault, Lack};
@@ -22,6 +21,30 @@ pub enum Refusal {
     Crossed(Crossing),
     /// Nobody knows whether its preflight can run: the server was asked and did not say.
     Silent,
+}
+
+/// A member with a key of another slot than those before it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Crossing {
+    /// Which member, from 0.
+    pub member: usize,
+    /// The slot of its key.
+    pub slot: u16,
+    /// The slot of the keys before it.
+    pub before: u16,
+}
+
+/// Redis' own text.
+pub const CROSSSLOT: &str = "CROSSSLOT Keys in request don't hash to the same slot";
+
+impl Crossing {
+    /// In words.
+    pub fn reason(&self) -> String {
+        let Crossing { slot, before, .. } = self;
+        format!(
+            "a key of it has slot {slot}, those before it slot {before}; the same hash tag in all of them would put them together"
+        )
+    }
 }
 
 impl Refusal {

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use super::finding::Finding;
 use super::named_keys;
 use super::packed_reply::ReadPart;
-use super::resolve::Part;
-use super::ttl_rewrite;
+use super::reading::Part;
+use super::setnx;
 use super::unpack::{Reader, Unpack};
 use super::violation::{Kind, Violation};
 use crate::command::{CommandId, Table};
@@ -86,7 +86,7 @@ impl ReplyCheck {
             found.push(Finding::SetnxFixRefused { rule });
         }
         let part = Part { first: true, ..part };
-        self.judge(command, ttl_rewrite::turned(&reply).into(), part, out, table, found);
+        self.judge(command, setnx::turned(&reply).into(), part, out, table, found);
     }
 
     /// What reads the values in the reply, where some may be compressed.

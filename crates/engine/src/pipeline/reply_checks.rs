@@ -5,9 +5,8 @@ use std::sync::Arc;
 
 use super::finding::Finding;
 use super::packed_reply::{PackedPart, ReadPart, parts_of};
+use super::reading::Part;
 use super::reply_check::ReplyCheck;
-use super::resolve::{Part, Reading};
-use super::sequencer::Sequencer;
 use super::unpack::{Reader, Unpack};
 use crate::command::{CommandId, Table};
 use crate::policy::{Member, Policy};
@@ -187,13 +186,5 @@ impl ArrayChecks {
             Piece::Header(bytes) | Piece::Push(bytes) => out.extend_from_slice(bytes),
             Piece::Element { at, bytes, first, last } => checks.admit(at, bytes, part(first, last), out, table, found),
         });
-    }
-}
-
-impl Sequencer {
-    /// Passes on a piece of the answer to the client's own EXEC.
-    pub(super) fn pass_exec(&mut self, reading: &mut Reading<'_>, out: &mut Vec<u8>) {
-        let checked = self.exec_checks.admit(reading.piece, reading.part, reading.context.table, reading.found);
-        self.keep_piece(&checked, out);
     }
 }

@@ -6,54 +6,23 @@
 mod confirmation;
 mod fault;
 mod hello;
+mod packed;
 mod probe;
+mod reads_ahead;
+mod recovery;
 mod transaction;
 
 use super::finding::Finding;
 use super::group::{self, Behind, Returned, WrappedGroup};
+use super::reading::{ClientSide, Findings, Part, Reading};
 use super::sequencer::Sequencer;
 use super::slot::{Early, GroupSlot, Role, ScoreId, Slot};
-use crate::command::{CommandId, Table};
+use crate::command::CommandId;
 use crate::link::owed::{Owed, ReplyTo, Seq};
-use crate::session::Session;
-use respguard_resp::scan::Top;
 use respguard_resp::value;
 
 /// What CLIENT UNBLOCK answers about a client that is not blocked.
 const NOT_BLOCKED: &[u8] = b":0\r\n";
-
-/// Which part of a reply frame a piece is.
-#[derive(Debug, Clone, Copy)]
-pub struct Part {
-    /// It begins the frame.
-    pub first: bool,
-    /// It ends the frame.
-    pub last: bool,
-    /// What is known of the frame so far.
-    pub top: Top,
-}
-
-/// What the replies are read against.
-#[derive(Debug, Clone, Copy)]
-pub struct Context<'a> {
-    /// The commands that are known.
-    pub table: &'a Table,
-    /// The client's id as CLIENT ID tells it.
-    pub client_id: u64,
-}
-
-/// The client that replies are for.
-#[derive(Debug)]
-pub struct ClientSide<'a> {
-    /// What its connection is like for the client.
-    pub session: &'a mut Session,
-    /// What it is to be sent.
-    pub out: &'a mut Vec<u8>,
-    /// What its replies tell beside that.
-    pub found: &'a mut Vec<Finding>,
-    /// What the replies are read against.
-    pub context: Context<'a>,
-}
 
 impl Sequencer {
     /// Takes one piece of a frame for a request, or for a question of our own. Returns how many further frames turned out to
@@ -270,7 +239,8 @@ impl Sequencer {
         let ClientSide { out, found, context, .. } = client;
         let further = self.write_group(seq, out, |group, sink| {
             let (before, known) = (group.remaining(), found.len());
-            let done = group.admit(piece, part, behind, sink, context, found);
+            let findings = &mut Findings { table: context.table, found };
+            let done = group.admit((piece, part), behind, sink, findings);
             group.name_keys(&mut found[known..]);
             let further = if part.last && !done { group.remaining() + 1 - before } else { 0 };
             (done, (further, !done && group.goes_again()))
@@ -362,7 +332,8 @@ impl Sequencer {
             return self.give_back(seq, apart.as_deref(), returned, out);
         }
         if have_left {
-            return self.leave(members, out);
+            // The group has been taken from the first place, the others have only members.
+            return self.leave_plain(members, out);
         }
         for (member, reply) in group::apart(&replies, members).into_iter().enumerate() {
             let place = apart.as_ref().map_or(seq.plus(member), |apart| apart[member]);
@@ -398,17 +369,6 @@ impl Sequencer {
             self.forget_scores();
         }
     }
-}
-
-/// A piece of a reply, with what it is read against.
-pub(super) struct Reading<'a> {
-    pub(super) piece: &'a [u8],
-    pub(super) part: Part,
-    pub(super) session: &'a mut Session,
-    pub(super) context: Context<'a>,
-    pub(super) found: &'a mut Vec<Finding>,
-    /// Further frames that belong to the same request.
-    pub(super) more: &'a mut u32,
 }
 
 #[cfg(test)]

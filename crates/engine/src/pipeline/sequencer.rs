@@ -4,6 +4,8 @@
 //! Every request has a [`Seq`]. A connection hands over each frame with the address of the request that it answers, so
 //! that any number of connections may owe one client. A reply that comes before its turn waits in its place.
 
+mod leave;
+
 use std::collections::VecDeque;
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -11,10 +13,11 @@ use std::sync::Arc;
 use super::group::WrappedGroup;
 use super::lazy_queue::LazyQueue;
 use super::packed_reply::PackedReplies;
+use super::probe::Probe;
 use super::reads_ahead::ReadsAhead;
 use super::reply_checks::ExecChecks;
 use super::score::{Companions, Score};
-use super::slot::{Early, GroupSlot, Probe, Question, Role, ScoreId, Slot};
+use super::slot::{GroupSlot, Question, Role, ScoreId, Slot};
 use crate::command::CommandId;
 use crate::link::owed::{Owed, ReplyTo, Seq};
 use crate::session::reply_mode::ReplyMode;
@@ -400,77 +403,6 @@ impl Sequencer {
         match &mut self.slot(seq)?.role {
             Role::Group(group) => Some(group),
             _ => None,
-        }
-    }
-
-    /// The whole reply to a request, from us.
-    pub(super) fn fill(&mut self, seq: Seq, mut reply: Vec<u8>, out: &mut Vec<u8>) {
-        if self.slot(seq).is_some_and(|slot| slot.silent) {
-            reply.clear();
-        }
-        if seq == self.first {
-            out.extend_from_slice(&reply);
-            self.leave(1, out);
-        } else if let Some(slot) = self.slot(seq) {
-            let bytes = reply.len();
-            slot.role = Role::Early(Box::new(Early { reply, rest: None }));
-            self.waits_longer(0, bytes);
-        }
-    }
-
-    /// The first replies have left; those behind them that wait whole leave too.
-    pub(super) fn leave(&mut self, replies: usize, out: &mut Vec<u8>) {
-        let replies = replies.min(self.queue.len());
-        self.first = self.first.plus(replies);
-        match replies {
-            1 => drop(self.queue.pop_front()),
-            _ => drop(self.queue.drain(..replies)),
-        }
-        self.release(out);
-    }
-
-    /// The same for replies that are the client's as they are.
-    #[inline]
-    pub(super) fn leave_plain(&mut self, replies: usize, out: &mut Vec<u8>) {
-        self.first = self.first.plus(replies);
-        // Nothing in a plain place needs to be dropped: looking for it in each is what a long pipeline would pay most for.
-        match replies {
-            1 => std::mem::forget(self.queue.pop_front()),
-            _ => self.queue.drain(..replies).for_each(std::mem::forget),
-        }
-        self.release(out);
-    }
-
-    /// Lets go what has come of the replies that are next to leave.
-    #[inline]
-    fn release(&mut self, out: &mut Vec<u8>) {
-        if let Some(Slot { role: Role::Early(_), .. }) = self.queue.front() {
-            self.release_early(out);
-        }
-    }
-
-    #[cold]
-    fn release_early(&mut self, out: &mut Vec<u8>) {
-        while let Some(slot) = self.queue.pop_front_if(|slot| matches!(&slot.role, Role::Early(early) if early.rest.is_none())) {
-            self.first = self.first.plus(1);
-            if let Role::Early(early) = slot.role {
-                self.waits_longer(early.reply.len(), 0);
-                out.extend_from_slice(&early.reply);
-            }
-        }
-        self.begin_to_leave(out);
-    }
-
-    /// What has come of the reply that is next to leave goes out, and the rest as it comes.
-    fn begin_to_leave(&mut self, out: &mut Vec<u8>) {
-        let Some(slot) = self.queue.front_mut() else { return };
-        if let Role::Early(early) = &mut slot.role
-            && let Some(rest) = early.rest.take()
-        {
-            let mut begun = std::mem::take(&mut early.reply);
-            slot.role = rest;
-            self.waits_longer(begun.len(), 0);
-            out.append(&mut begun);
         }
     }
 

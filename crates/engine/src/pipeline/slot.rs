@@ -1,15 +1,14 @@
 //! A request's place in the order of its client's replies, with everything needed to read its reply.
 
 use std::num::NonZeroU32;
-use std::sync::Arc;
 
 use super::group::WrappedGroup;
+use super::probe::Probe;
 use super::reads_ahead::ReadAhead;
 use super::reply_check::ReplyCheck;
 use super::reply_checks::ExecChecks;
 use crate::command::{CommandId, SubscriptionKind};
 use crate::link::owed::Seq;
-use crate::policy::ttl::TtlRule;
 use crate::session::ClientMode;
 
 /// What the frame that fills a place means.
@@ -125,21 +124,6 @@ impl Slot {
 /// One of the pipelines of a client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ScoreId(pub(super) NonZeroU32);
-
-/// A PTTL of our own, before or after a client's write (<https://redis.io/docs/latest/commands/pttl/>).
-#[derive(Debug, Clone)]
-pub struct Probe {
-    /// The rule that wants to know, and its place among the rules.
-    pub index: usize,
-    /// The rule that wants to know.
-    pub rule: Arc<TtlRule>,
-    /// The key, kept past its buffer because the answer comes after the request's bytes are gone.
-    pub key: Arc<[u8]>,
-    /// The write that is looked at.
-    pub command: CommandId,
-    /// Asked before the write, to know what it dropped.
-    pub before: bool,
-}
 
 /// A question of our own on behalf of a client, under its number.
 #[derive(Debug)]

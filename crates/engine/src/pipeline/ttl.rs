@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::slot::Probe;
+use super::probe::Probe;
 use crate::command::{CommandId, TtlEffect};
 use crate::policy::{Policy, TtlRule};
 

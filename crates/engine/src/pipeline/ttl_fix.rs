@@ -4,10 +4,10 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::batch::Batch;
-use super::group::{Injected, TtlFix};
 use super::plan::{Added, Planner, Step};
 use super::reply_checks::ReplyChecks;
 use super::slot::Role;
+use super::wire::{Injected, TtlFix};
 use crate::command::{Spec, Table, TtlEffect, m_set_ex_options, ttl_effects};
 use crate::policy::{Member, Mode, Policy, TtlAction, TtlRule};
 use crate::preflight;

@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use super::finding::Finding;
-use super::resolve::Part;
+use super::reading::Part;
 use crate::command::Table;
 use crate::policy::{Member, Policy};
 use respguard_resp::encode;

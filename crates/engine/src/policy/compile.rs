@@ -1,8 +1,10 @@
 //! Compiles the user's rules into a policy, or reports every mistake in them.
 
 mod compress;
+mod errors;
 mod group;
 mod guard;
+mod key_patterns;
 mod member;
 mod once;
 mod relation;
@@ -21,22 +23,14 @@ use super::degrade::{DegradeRule, DegradeRules};
 use super::expect::Expects;
 use super::group::Group;
 use super::guard::Guards;
-use super::pattern::{Names, Pattern};
 use super::recognise::Groups;
 use super::rule::{DegradedReads, DegradedWrites, KeyForm, TtlAction, Written, WrittenDegrade, WrittenTtl};
 use super::ttl::{Sample, TtlRule, TtlRules};
 use super::{Hold, Policy, duration};
+use errors::Errors;
+use key_patterns::key_patterns;
 
-/// Something that a rule cannot mean.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RuleError {
-    /// Where it is written: `group[0].commands[2]`.
-    pub path: String,
-    /// What is wrong.
-    pub message: String,
-    /// What would be right.
-    pub expected: String,
-}
+pub use errors::RuleError;
 
 /// The policy that was written.
 ///
@@ -93,23 +87,6 @@ pub fn compile(written: &Written, table: &Table) -> Result<Policy, Vec<RuleError
     errors.none_or(()).map(|()| policy.indexed(table))
 }
 
-/// The errors found so far.
-#[derive(Default)]
-struct Errors {
-    found: Vec<RuleError>,
-}
-
-impl Errors {
-    fn add(&mut self, path: impl Into<String>, message: impl Into<String>, expected: impl Into<String>) {
-        self.found.push(RuleError { path: path.into(), message: message.into(), expected: expected.into() });
-    }
-
-    /// The value, unless there was an error.
-    fn none_or<T>(self, value: T) -> Result<T, Vec<RuleError>> {
-        if self.found.is_empty() { Ok(value) } else { Err(self.found) }
-    }
-}
-
 const HOLD_MAX_MS: u64 = 10_000;
 
 fn hold(written: &Written, errors: &mut Errors) -> Hold {
@@ -162,26 +139,6 @@ fn is_name(name: &str) -> bool {
     name.len() <= NAME_BYTES_MAX
         && name.bytes().next().is_some_and(letter)
         && name.bytes().all(|byte| letter(byte) || byte == b'_' || byte == b'-')
-}
-
-/// The patterns of a `keys` list; they have no captures.
-fn key_patterns(path: &str, written: &[String], errors: &mut Errors) -> Box<[Pattern]> {
-    if written.is_empty() {
-        errors.add(path, "the list is empty", "at least one key pattern such as \"sess:*\"");
-    }
-    let mut patterns = Vec::new();
-    for (place, text) in written.iter().enumerate() {
-        let path = format!("{path}[{place}]");
-        match Pattern::parse(text, &mut Names::default()) {
-            _ if text.is_empty() => errors.add(path, "the pattern is empty", "a key pattern such as \"sess:*\""),
-            Err(error) => errors.add(path, error.to_string(), error.expected()),
-            Ok(pattern) if pattern.has_captures() => {
-                errors.add(path, "a key pattern has no captures", "`*`, or `{{` and `}}` for the braces of a hash tag");
-            }
-            Ok(pattern) => patterns.push(pattern),
-        }
-    }
-    patterns.into()
 }
 
 const GRACE_MS_MAX: u64 = 3_600_000;

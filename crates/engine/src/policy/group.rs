@@ -328,19 +328,11 @@ impl Template {
     #[inline]
     pub(super) fn misfit<'a>(&self, form: &Canonical<'a>, bound: &mut Bindings<'a>) -> Option<&Pattern> {
         let mut words = self.words.iter().enumerate();
-        words.find(|(place, word)| !self.word_fits(*place, word, form, bound)).map(|(_, word)| word)
-    }
-
-    fn word_fits<'a>(&self, place: usize, word: &Pattern, form: &Canonical<'a>, bound: &mut Bindings<'a>) -> bool {
-        match self.measured {
-            Some(measured) if place == measured.place => measured.fits(form),
-            Some(Measured { place: kind, wanted: Some(_) }) if place == kind + 1 => true,
-            Some(Measured { place: kind, wanted: None }) if place == kind + 1 => {
-                let time = form.get(kind).and_then(TimeKind::of);
-                form.get(place).zip(time).is_some_and(|(number, time)| word.matches_time(number, time, bound))
-            }
-            _ => word.is_any() || form.get(place).is_some_and(|argument| word.matches(argument, bound)),
-        }
+        let misfit = match self.measured {
+            None => words.find(|(place, word)| !word_fits(*place, word, form, bound)),
+            Some(measured) => words.find(|(place, word)| !measured.word_fits(*place, word, form, bound)),
+        };
+        misfit.map(|(_, word)| word)
     }
 
     /// Whether the canonical form of a command with this id can fit.
@@ -349,7 +341,25 @@ impl Template {
     }
 }
 
+#[inline(always)]
+fn word_fits<'a>(place: usize, word: &Pattern, form: &Canonical<'a>, bound: &mut Bindings<'a>) -> bool {
+    word.is_any() || form.get(place).is_some_and(|argument| word.matches(argument, bound))
+}
+
 impl Measured {
+    /// As `word_fits`, for the words of a member of which two are compared by their meaning.
+    fn word_fits<'a>(self, place: usize, word: &Pattern, form: &Canonical<'a>, bound: &mut Bindings<'a>) -> bool {
+        match place.checked_sub(self.place) {
+            Some(0) => self.fits(form),
+            Some(1) if self.wanted.is_some() => true,
+            Some(1) => {
+                let time = form.get(self.place).and_then(TimeKind::of);
+                form.get(place).zip(time).is_some_and(|(number, time)| word.matches_time(number, time, bound))
+            }
+            _ => word_fits(place, word, form, bound),
+        }
+    }
+
     fn fits(&self, form: &Canonical<'_>) -> bool {
         let Some((kind, number)) = form.get(self.place).zip(form.get(self.place + 1)) else { return false };
         match self.wanted {

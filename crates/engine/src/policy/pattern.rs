@@ -25,8 +25,18 @@ pub struct Pattern {
     prefix: Box<[u8]>,
     steps: Box<[Step]>,
     text: Box<str>,
-    /// It is one run, and nothing else.
-    any: bool,
+    shape: Shape,
+}
+
+/// What most words are, which need no steps.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Shape {
+    /// Literal text.
+    Literal,
+    /// Literal text, or none, and one wildcard for all behind it.
+    Open(Wild),
+    /// Anything else.
+    Steps,
 }
 
 /// A wildcard, with the literal that ends it. Only the last step's literal may be empty.
@@ -72,28 +82,41 @@ impl Pattern {
         }
         let mut literals = literals.into_iter();
         let prefix = literals.next().unwrap_or_default().into_boxed_slice();
-        let any = prefix.is_empty() && wilds == [Wild::Run] && literals.clone().all(|literal| literal.is_empty());
+        let shape = match wilds[..] {
+            [] => Shape::Literal,
+            [wild] if literals.clone().all(|literal| literal.is_empty()) => Shape::Open(wild),
+            _ => Shape::Steps,
+        };
         let steps = wilds
             .into_iter()
             .zip(literals)
             .map(|(wild, literal)| Step { wild, literal: Finder::new(&literal).into_owned() })
             .collect();
-        Ok(Self { prefix, steps, text: word.into(), any })
+        Ok(Self { prefix, steps, text: word.into(), shape })
     }
 
     /// The pattern that any argument matches.
     pub fn any() -> Self {
         let last = Step { wild: Wild::Run, literal: Finder::new(b"").into_owned() };
-        Self { prefix: Box::default(), steps: Box::new([last]), text: "*".into(), any: true }
+        Self { prefix: Box::default(), steps: Box::new([last]), text: "*".into(), shape: Shape::Open(Wild::Run) }
     }
 
     /// Whether the argument matches under the captures bound so far; binds those that are new.
     ///
     /// After a mismatch `bound` may hold captures of the failed attempt.
+    #[inline]
     pub fn matches<'a>(&self, argument: &'a [u8], bound: &mut Bindings<'a>) -> bool {
-        let Some(mut rest) = behind_prefix(argument, &self.prefix) else {
+        let Some(rest) = behind_prefix(argument, &self.prefix) else {
             return false;
         };
+        match self.shape {
+            Shape::Literal => rest.is_empty(),
+            Shape::Open(wild) => wild.bind(rest, bound),
+            Shape::Steps => self.steps_match(rest, bound),
+        }
+    }
+
+    fn steps_match<'a>(&self, mut rest: &'a [u8], bound: &mut Bindings<'a>) -> bool {
         let mut steps = &*self.steps;
         while let Some((step, behind)) = steps.split_first() {
             if let Some(value) = step.wild.value(bound) {
@@ -118,10 +141,8 @@ impl Pattern {
     /// As `matches`, of the number of a time to live: a word that is one capture is bound to what the number means with the
     /// word in front of it, so that 60 behind EX is 60000 behind PX.
     pub fn matches_time<'a>(&self, number: &'a [u8], kind: TimeKind, bound: &mut Bindings<'a>) -> bool {
-        match &*self.steps {
-            [Step { wild: Wild::Capture(capture), literal }] if self.prefix.is_empty() && literal.needle().is_empty() => {
-                bound.bind_time(usize::from(*capture), number, kind)
-            }
+        match self.shape {
+            Shape::Open(Wild::Capture(capture)) if self.prefix.is_empty() => bound.bind_time(usize::from(capture), number, kind),
             _ => self.matches(number, bound),
         }
     }
@@ -129,7 +150,7 @@ impl Pattern {
     /// Whether every argument matches.
     #[inline]
     pub fn is_any(&self) -> bool {
-        self.any
+        self.prefix.is_empty() && self.shape == Shape::Open(Wild::Run)
     }
 
     /// Whether a key matches, for patterns without captures.

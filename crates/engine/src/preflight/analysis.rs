@@ -1,5 +1,6 @@
 //! The analysis of one group: what its members have done to their keys so far, and the checks that follow.
 
+use super::fault::WRONG_TYPE;
 use super::key_aliases::KeyAliases;
 use super::key_state::{KeyState, LastId, Others};
 use super::question::Topic;
@@ -9,7 +10,6 @@ use super::values::{Need, Value};
 use super::{Asker, Check, Fault, Question, Requirement};
 use respguard_resp::request::Args;
 
-pub(super) const WRONG_TYPE: &str = "WRONGTYPE Operation against a key holding the wrong kind of value";
 pub(super) const NO_SUCH_KEY: &str = "ERR no such key";
 const MADE_OF_ITS_KEY: &str = "it depends on what another member makes of its key";
 const NOT_AN_INTEGER_FIELD: &str = "ERR hash value is not an integer";

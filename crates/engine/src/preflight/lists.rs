@@ -35,7 +35,7 @@ fn pop(analysis: &mut GroupAnalysis<'_>, name: &str) -> Rule {
         2 => 1,
         3 => syntax::integer_from(analysis.arg(2)?, 0, NOT_POSITIVE)?,
         // Its arity is open at the end, and this it says when it runs.
-        _ => return Err(super::wrong_number(name)),
+        _ => return Err(super::fault::wrong_number(name)),
     };
     analysis.takes(1, LIST)?;
     analysis.elements(1, count.checked_neg())

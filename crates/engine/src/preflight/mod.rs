@@ -18,6 +18,7 @@
 //! | `strings`, `keyspace`, `hashes`, `lists`, `sets`, `sorted_sets`, `streams` | the rows, one function for each command |
 //! | `table` | the row of each command |
 //! | `carried` | the same where other commands stand between the members |
+//! | `fault` | what can be wrong with a member |
 //! | `names` | names of keys of our own |
 //! | `bulks` | arguments that are collected |
 //! | `once` | the marker of a group that is applied once |
@@ -27,6 +28,7 @@
 mod analysis;
 mod bulks;
 mod carried;
+mod fault;
 mod hashes;
 mod key_aliases;
 mod key_state;
@@ -46,12 +48,11 @@ mod table;
 mod types;
 mod values;
 
-use std::borrow::Cow;
-
 use crate::command::{CommandId, Spec, Table};
 use respguard_resp::request::Args;
 
 pub use carried::{Carried, DISTURBED, examine_carried};
+pub use fault::{Fault, wrong_arity};
 pub use names::Names;
 pub use once::{Duplicate, Once};
 pub use question::{Asker, Check, Condition, Question, Requirement};
@@ -68,21 +69,6 @@ pub struct Refusal {
     pub member: usize,
     /// What is wrong with it.
     pub fault: Fault,
-}
-
-/// What is wrong with a member.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Fault {
-    /// It answers this error, in Redis' own words.
-    Certain(Cow<'static, str>),
-    /// Nobody can tell before it runs: why.
-    Undecided(&'static str),
-}
-
-impl Fault {
-    fn new(error: &'static str) -> Fault {
-        Fault::Certain(Cow::Borrowed(error))
-    }
 }
 
 /// Whether some requests of this command can be predicted.
@@ -167,19 +153,6 @@ fn examine_in<'a>(
     Ok(analysis.into_checks())
 }
 
-/// What Redis answers to a command with too few or too many arguments.
-pub fn wrong_arity(spec: &Spec) -> Cow<'static, str> {
-    wrong_arity_of(spec.name())
-}
-
-fn wrong_arity_of(name: &str) -> Cow<'static, str> {
-    format!("ERR wrong number of arguments for '{name}' command").into()
-}
-
-fn wrong_number(name: &str) -> Fault {
-    Fault::Certain(wrong_arity_of(name))
-}
-
 #[cfg(test)]
 mod tests {
     use super::types::Types;
@@ -254,7 +227,7 @@ mod tests {
     fn what_a_member_retypes_is_known_to_those_behind_it() {
         assert_eq!(checks(&["SET k v", "GET k", "APPEND k x"]), Ok(vec![]));
         assert_eq!(checks(&["DEL k", "LPUSH k a", "LLEN k"]), Ok(vec![]));
-        assert_eq!(refused(&["SET k v", "LPUSH k a"]), (1, analysis::WRONG_TYPE.to_owned()));
+        assert_eq!(refused(&["SET k v", "LPUSH k a"]), (1, fault::WRONG_TYPE.to_owned()));
         assert_eq!(refused(&["LPUSH k a", "INCR k"]).0, 1);
         assert_eq!(checks(&["SET c 5", "INCR c"]), Ok(vec![]));
         assert_eq!(refused(&["SET c five", "INCR c"]).1, syntax::NOT_AN_INTEGER);

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use super::analysis::WRONG_TYPE;
+use super::fault::WRONG_TYPE;
 use super::types::Types;
 
 /// One question to the server about a key as it is before the group.

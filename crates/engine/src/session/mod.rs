@@ -103,10 +103,9 @@ impl Session {
         (self.accepted, self.heard) = (accepted, true);
     }
 
-    /// This has come in answer to it: from the server, or from a proxy that has not reached it, such as that of a cluster's nodes.
+    /// This is what it has answered.
     pub fn hear_reply(&mut self, reply: &[u8]) {
-        let is_error = value::is_error(reply);
-        (self.accepted, self.heard) = (!is_error, !is_error || !reply.starts_with(b"-ERR respguard: "));
+        self.hear(!value::is_error(reply));
     }
 
     /// RESP2 clients with a subscription may only use the pub/sub commands

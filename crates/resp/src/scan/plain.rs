@@ -1,7 +1,7 @@
 //! Takes complete replies that need no inspection together.
 
 use super::{ReplyScanner, State};
-use crate::frame::plain_length;
+use crate::frame::plain_frame;
 
 /// What [`ReplyScanner::scan_plain`] took.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,23 +40,4 @@ pub fn plain_frames(bytes: &[u8], frames_max: usize) -> usize {
         frames += 1;
     }
     taken
-}
-
-/// The length of the plain frame that `bytes` starts with; `None` also where it takes a closer look.
-#[inline(always)]
-fn plain_frame(bytes: &[u8], bulk_bytes_max: u64) -> Option<usize> {
-    match bytes.first()? {
-        b'$' => {
-            let Some((length, used)) = plain_length(&bytes[1..]) else {
-                return bytes.starts_with(b"$-1\r\n").then_some(5);
-            };
-            let end = 1 + used + length as usize;
-            let is_whole = bytes[used] == b'\n' && bytes.get(end..end + 2)? == b"\r\n";
-            (is_whole && u64::from(length) <= bulk_bytes_max).then_some(end + 2)
-        }
-        b':' => plain_length(&bytes[1..]).filter(|(_, used)| bytes[*used] == b'\n').map(|(_, used)| 1 + used),
-        b'+' => bytes.starts_with(b"+OK\r\n").then_some(5),
-        b'_' => bytes.starts_with(b"_\r\n").then_some(3),
-        _ => None,
-    }
 }

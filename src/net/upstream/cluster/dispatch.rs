@@ -12,6 +12,7 @@ use crate::net::upstream::Recipient;
 use crate::net::upstream::connection::{Link, Phase as LinkPhase};
 use crate::net::upstream::lane::Lane;
 use respguard_engine::link::owed::Owed;
+use respguard_engine::link::times::Times;
 use respguard_resp::{Protocol, encode};
 
 pub(super) const ASKING: &[u8] = b"*1\r\n$6\r\nASKING\r\n";
@@ -143,7 +144,7 @@ impl Core {
                 (false, true) => &[ASKING, written],
                 (false, false) => &[written],
             };
-            link.send(self.recipient(&link), parts, owed, clock::now(), deadline)
+            link.send(self.recipient(&link), parts, owed, Times { read_at: clock::now(), deadline })
         };
         if !is_sent {
             return 0;
@@ -171,7 +172,7 @@ impl Core {
         let owed = Owed::request(seq, 1 + u32::from(asks));
         let written = state.written(&bytes);
         let parts: &[&[u8]] = if asks { &[ASKING, written] } else { &[written] };
-        let is_sent = link.send(self.recipient(&link), parts, owed, clock::now(), deadline);
+        let is_sent = link.send(self.recipient(&link), parts, owed, Times { read_at: clock::now(), deadline });
         if !is_sent {
             lane.give_back(&link, false);
             return 0;
@@ -248,7 +249,12 @@ impl Core {
                 at = end;
             }
             parts.push(&all[at..]);
-            link.send(self.recipient(&link), &parts, Owed::request(seq, frames + loads), clock::now(), deadline)
+            link.send(
+                self.recipient(&link),
+                &parts,
+                Owed::request(seq, frames + loads),
+                Times { read_at: clock::now(), deadline },
+            )
         };
         let entry = &mut state.queue[place];
         let Kind::Atomic(atomic) = &mut entry.kind else { return 0 };
@@ -303,7 +309,7 @@ impl Core {
         let owed = Owed::request(state.seq(place), 1 + u32::from(asks));
         let written = state.written(&entry.bytes);
         let parts: &[&[u8]] = if asks { &[ASKING, written] } else { &[written] };
-        if !link.send(self.recipient(link), parts, owed, clock::now(), entry.deadline) {
+        if !link.send(self.recipient(link), parts, owed, Times { read_at: clock::now(), deadline: entry.deadline }) {
             return 0;
         }
         let entry = &mut state.queue[place];

@@ -204,6 +204,14 @@ impl Gather {
         self.parts.iter().all(Part::is_over)
     }
 
+    /// Why a part was not answered.
+    pub(super) fn fault(&self) -> Option<Fault> {
+        self.parts.iter().find_map(|part| match part.progress {
+            Progress::Failed(fault) => Some(fault),
+            _ => None,
+        })
+    }
+
     /// Its nodes answer when something has happened there.
     pub(super) fn waits(&self) -> bool {
         self.parts.iter().any(|part| part.waits)

@@ -11,7 +11,7 @@ use crate::net::upstream::{Admitted, Recipient};
 use respguard_engine::command::SubscriptionKind as Kind;
 use respguard_engine::link::owed::{Owed, ReplyTo};
 use respguard_engine::pipeline::finding::Fault;
-use respguard_engine::pipeline::resolve::Part;
+use respguard_engine::pipeline::reading::Part;
 use respguard_engine::session::subscription::Arrival;
 use respguard_resp::scan::elements;
 use respguard_resp::{encode, value};

@@ -3,6 +3,8 @@
 
 use std::rc::Rc;
 
+use tracing::debug;
+
 use super::core::{Core, State};
 use super::entry::{Entry, Kind, Phase};
 use super::gather;
@@ -11,6 +13,7 @@ use crate::net::upstream::connect::OpenError;
 use crate::net::upstream::lane::LaneKey;
 use respguard_engine::command::Lane;
 use respguard_engine::link::handshake::{Selects, ServerInfo};
+use respguard_engine::pipeline::finding::Fault;
 use respguard_engine::route::merge::Merge;
 use respguard_engine::session::lane::LaneChange;
 use respguard_resp::encode;
@@ -89,9 +92,10 @@ impl Core {
                 state.queue[place].reply.extend_from_slice(&refusal.reply);
                 state.finish(place, Phase::Done);
             }
+            // That no node was asked is no answer of a node's.
             Err(error) => {
-                encode::error(&mut state.queue[place].reply, &format!("ERR respguard: the login was not sent: {error}"));
-                state.finish(place, Phase::Done);
+                debug!(%error, "no node has said whether it takes a login");
+                state.finish(place, Phase::Failed(Fault::Unavailable));
             }
         }
         self.has_news.set(true);

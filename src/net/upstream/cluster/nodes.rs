@@ -40,7 +40,7 @@ const SILENCE: Duration = Duration::from_millis(100);
 /// Redis' own text.
 const NO_DATABASES: &[u8] = b"-ERR SELECT is not allowed in cluster mode\r\n";
 
-/// What cluster-aware clients are told is the only node.
+/// The address that cluster-aware clients see as the only node.
 #[derive(Debug, Clone)]
 pub struct Announced {
     /// Empty for the address that they have connected to.
@@ -358,7 +358,7 @@ impl Nodes {
         Err(OpenError::NoCluster)
     }
 
-    /// The nodes have been asked: this is who serves what.
+    /// Applies a new slot map.
     pub fn apply(&self, map: &SlotMap) {
         let mut shards: Vec<_> = map.shards.iter().filter(|shard| shard.slots > 0).collect();
         shards.sort_by(|a, b| (&a.id, a.address.to_string()).cmp(&(&b.id, b.address.to_string())));

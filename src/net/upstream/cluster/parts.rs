@@ -14,8 +14,9 @@ use crate::net::memory_budget::LITTLE;
 use crate::net::upstream::connection::Phase as LinkPhase;
 use crate::net::upstream::{Admitted, PING, Recipient};
 use respguard_engine::link::owed::{Owed, ReplyTo};
+use respguard_engine::link::times::Times;
 use respguard_engine::pipeline::finding::Fault;
-use respguard_engine::pipeline::resolve::Part as Piece;
+use respguard_engine::pipeline::reading::Part as Piece;
 use respguard_engine::route::redirect::Redirect;
 
 impl Core {
@@ -61,7 +62,7 @@ impl Core {
         let own = if part.waits { Some(PING) } else { asks.then_some(ASKING) };
         let parts: &[&[u8]] = if let Some(own) = own { &[own, &part.request] } else { &[&part.request] };
         let skip = u32::from(own.is_some());
-        let is_sent = link.send(who, parts, Owed::questions(0, 1 + skip), clock::now(), deadline);
+        let is_sent = link.send(who, parts, Owed::questions(0, 1 + skip), Times { read_at: clock::now(), deadline });
         if part.waits && !is_sent {
             lane.give_back(&link, false);
         } else if part.waits {
@@ -78,10 +79,14 @@ impl Core {
     pub(super) fn conclude_parts(&self, state: &mut State, place: usize) {
         let nodes = self.nodes.primaries().len();
         let entry = &mut state.queue[place];
+        let command = entry.command;
         let Kind::Gather(gather) = &mut entry.kind else { return };
         if gather.is_over() {
             let held: usize = gather.parts.iter().map(|part| part.reply.len()).sum();
             state.reply_bytes = state.reply_bytes.saturating_sub(held);
+            if let Some(fault) = gather.fault().filter(|_| self.is_listened_to(command)) {
+                return state.finish(place, Phase::Failed(fault));
+            }
             entry.reply = Gather::reply(gather, nodes, self.home);
             state.reply_bytes += entry.reply.len();
             state.finish(place, Phase::Done);
@@ -189,6 +194,10 @@ impl Recipient for PartOf {
             core.note_kept();
             core.wake();
         }
+    }
+
+    fn sender(&self) -> *const () {
+        self.core.as_ptr().cast()
     }
 
     fn is_gone(&self) -> bool {

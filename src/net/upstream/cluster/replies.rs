@@ -14,7 +14,7 @@ use crate::telemetry::gauge;
 use crate::telemetry::label::Redirected;
 use respguard_engine::link::owed::{Owed, ReplyTo, Seq};
 use respguard_engine::pipeline::finding::Fault;
-use respguard_engine::pipeline::resolve::Part;
+use respguard_engine::pipeline::reading::Part;
 use respguard_engine::route::redirect::Redirect;
 use respguard_resp::scan::elements;
 

@@ -10,6 +10,7 @@ use super::nodes::NodeName;
 use super::streams::address;
 use crate::net::clock;
 use respguard_engine::link::owed::Owed;
+use respguard_engine::link::times::Times;
 
 /// Requests of one piece.
 const REQUESTS_MAX: u32 = 256;
@@ -120,7 +121,12 @@ impl Core {
             stream.piece = None;
             stream.note_use();
             let owed = Owed::each(address(piece.stream, piece.first), piece.requests);
-            if !stream.link.send(self.as_recipient(), &[&piece.bytes], owed, clock::now(), piece.deadline) {
+            if !stream.link.send(
+                self.as_recipient(),
+                &[&piece.bytes],
+                owed,
+                Times { read_at: clock::now(), deadline: piece.deadline },
+            ) {
                 self.not_sent(state, piece);
                 are_sent = false;
             } else if piece.writes {

@@ -46,6 +46,8 @@ pub(super) struct Stream {
     pub(super) node: NodeName,
     used: Rc<Used>,
     pub(super) link: Rc<Link>,
+    /// How often another connection had taken its place when the way over it was found.
+    retirements: u32,
     pub(super) replies: Replies,
     /// Where it is collected what is sent there now.
     pub(super) piece: Option<usize>,
@@ -150,9 +152,10 @@ impl Replies {
 }
 
 impl Stream {
-    /// True while more may be sent there.
+    /// True while more may be sent there. Where another connection has stood in its place since, the client may be owed
+    /// something on that one.
     fn is_open(&self) -> bool {
-        !self.link.is_retired() && self.link.phase() == LinkPhase::Ready
+        !self.link.is_retired() && self.link.retirements() == self.retirements && self.link.phase() == LinkPhase::Ready
     }
 
     /// Something is sent there.
@@ -188,9 +191,13 @@ impl Streams {
         }
         let known = self.all.iter().position(|stream| Rc::ptr_eq(&stream.link, &link));
         let at = match known {
-            Some(at) => at,
+            Some(at) => {
+                self.all[at].retirements = link.retirements();
+                at
+            }
             None => {
-                let stream = Stream { node, used, link, replies: Replies::default(), piece: None };
+                let retirements = link.retirements();
+                let stream = Stream { node, used, link, retirements, replies: Replies::default(), piece: None };
                 let free = self.all.iter().position(|stream| stream.replies.is_done() && !stream.is_open());
                 match free {
                     Some(at) => {

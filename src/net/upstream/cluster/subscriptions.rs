@@ -20,6 +20,7 @@ use crate::net::upstream::Recipient;
 use crate::net::upstream::connection::Phase as LinkPhase;
 use respguard_engine::command::SubscriptionKind as Kind;
 use respguard_engine::link::owed::Owed;
+use respguard_engine::link::times::Times;
 use respguard_engine::route::redirect::Redirect;
 use respguard_engine::route::slots::key_slot;
 use respguard_resp::value;
@@ -132,7 +133,7 @@ impl Subscriptions {
             if one.names.remove(name) && !one.names.is_empty() {
                 let request = one.listener.request(name, false);
                 let who: Rc<dyn Recipient> = Rc::<Listener>::clone(&one.listener);
-                let _ = one.lease.link.send(who, &[&request], Owed::questions(0, 1), now, None);
+                let _ = one.lease.link.send(who, &[&request], Owed::questions(0, 1), Times::unlimited(now));
             }
         }
     }
@@ -244,7 +245,7 @@ impl Core {
             wanted.is_confirmed && wanted.missing_since.is_some_and(|since| now.saturating_duration_since(since) > longest)
         };
         if subscriptions.wanted.values().any(is_lost) {
-            tracing::info!("closed: what it has subscribed to is at no node of the cluster");
+            tracing::info!("closed: no node of the cluster serves its subscriptions");
             state.is_closed = true;
         }
     }
@@ -289,7 +290,7 @@ impl Core {
         let who: Rc<dyn Recipient> = Rc::<Listener>::clone(&one.listener);
         let request = one.listener.request(name, true);
         let deadline = now + self.nodes.settings.request_timeout;
-        if !one.lease.link.send(who, &[&request], Owed::questions(0, 1), now, Some(deadline)) {
+        if !one.lease.link.send(who, &[&request], Owed::questions(0, 1), Times::until(now, deadline)) {
             one.listener.is_lost.set(true);
             return false;
         }

@@ -32,7 +32,7 @@ impl Traffic {
         Arc::clone(nodes.entry(address.clone()).or_insert_with(new))
     }
 
-    /// Connections that are open to the node at this address, and its replies so far.
+    /// The open connections to the node at this address, and the number of its replies.
     pub fn seen(&self, address: &Address) -> (usize, u64) {
         let seen = |node: &Arc<NodeTraffic>| (node.connections.open(), node.replies.load(Ordering::Relaxed));
         self.nodes().get(address).map(seen).unwrap_or_default()

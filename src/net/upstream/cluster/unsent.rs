@@ -6,7 +6,7 @@ use super::core::{Core, State};
 use super::entry::{Entry, Kind, Phase, Shows};
 use super::gather::{Part, Progress, Target};
 use super::nodes::NodeName;
-use respguard_engine::command::CommandId;
+use respguard_engine::command::{CommandId, ConnectionEffect};
 use respguard_engine::pipeline::finding::Fault;
 use respguard_resp::encode;
 
@@ -28,6 +28,9 @@ impl Core {
             }
             _ if !is_over && silent.is_none() => {}
             Kind::Atomic(atomic) if matches!(atomic.shows, Shows::All | Shows::Each) => {
+                state.finish(place, Phase::Failed(Fault::Unavailable))
+            }
+            Kind::Single | Kind::Login(_) if self.is_listened_to(entry.command) => {
                 state.finish(place, Phase::Failed(Fault::Unavailable))
             }
             _ => {
@@ -52,6 +55,13 @@ impl Core {
                 state.finish(place, Phase::Done);
             }
         }
+    }
+
+    /// What a node answers to this command says what its client is from then on. That none was asked must not be taken for
+    /// such an answer.
+    pub(super) fn is_listened_to(&self, command: CommandId) -> bool {
+        let effect = self.nodes.context.table().spec(command).connection;
+        matches!(effect, ConnectionEffect::Lane(_) | ConnectionEffect::ClientCommand(_))
     }
 
     /// The node that the request would go to, if that has been given up.

@@ -84,6 +84,7 @@ impl Link {
             silence: Silence::default(),
             slow: SlowWatch::default(),
             retired: Cell::new(false),
+            retirements: Cell::new(0),
             paced: Cell::new(None),
             hands_on: Cell::new(false),
             orphan_kills: RefCell::default(),
@@ -164,10 +165,11 @@ impl Link {
         self.show_phase();
     }
 
-    /// Nothing more is sent on it but by clients to whom something is owed here.
+    /// Retires the connection: only clients with outstanding replies on it still send on it.
     pub fn retire(&self) {
         debug!(upstream = %self.server(), "a reply is stuck: what comes goes over another connection");
         self.retired.set(true);
+        self.retirements.set(self.retirements.get().wrapping_add(1));
         self.show_phase();
         // Who is owed nothing here goes on over the other one.
         self.state.borrow_mut().waiting_for_room.wake_all();
@@ -180,7 +182,7 @@ impl Link {
         }
     }
 
-    /// Ends the connection; what is owed on it is answered as lost.
+    /// Closes the connection; outstanding requests are answered as lost.
     pub fn close(&self) {
         self.owner.replace(None);
         self.shared.set(false);
@@ -332,7 +334,7 @@ impl Link {
         }
         let reason = String::from_utf8_lossy(info.no_transactions.as_deref().unwrap_or_default().trim_ascii());
         let user = String::from_utf8_lossy(self.params.login.as_ref().map_or(DEFAULT_USER, Login::user));
-        warn!(upstream = %self.server(), %user, %reason, "without MULTI and EXEC there are no groups: they pass unwrapped");
+        warn!(upstream = %self.server(), %user, %reason, "without MULTI and EXEC groups are sent unwrapped");
         state.inflight.abandon_all(|who, frames, cut| told.push((Rc::clone(who), frames, cut)));
         let end = state.inflight.queued();
         state.forget_before(end);

@@ -91,6 +91,8 @@ pub struct Link {
     slow: SlowWatch,
     /// Its lane has another one for what is still to come.
     retired: Cell<bool>,
+    /// How often it was.
+    retirements: Cell<u32>,
     /// No more pieces than so many are under way: what waits may have to go elsewhere.
     paced: Cell<Option<usize>>,
     /// Reads that wait here are about to go elsewhere: nothing is kept for their sake.
@@ -228,12 +230,12 @@ impl Link {
         self.opened_at.get()
     }
 
-    /// What the server told at the handshake.
+    /// What the server reported in the handshake.
     pub fn info(&self) -> ServerInfo {
         self.state.borrow().info.clone()
     }
 
-    /// True when the server wants a password before anything else.
+    /// True when the server requires a password.
     pub fn wants_password(&self) -> bool {
         self.state.borrow().info.wants_password
     }
@@ -254,7 +256,7 @@ impl Link {
         self.opened_at.get().is_some()
     }
 
-    /// What it has answered about guarded groups, or that it is to be asked again.
+    /// Records whether it can run guarded groups, or that this has to be asked again.
     pub fn set_ability(&self, ability: Ability) {
         self.ability.set(ability);
     }
@@ -297,13 +299,13 @@ impl Link {
         self.state.borrow().info.client_id
     }
 
-    /// True when nothing is owed, nothing waits to be written, and the connection is as its handshake left it.
+    /// True when no reply is outstanding, nothing waits to be written, and the state is that after the handshake.
     pub fn is_clean(&self) -> bool {
         let state = self.state.borrow();
         !self.unclean.get() && state.inflight.is_empty() && state.out_at == state.out.len()
     }
 
-    /// True while what is sent now would wait for a client that is behind, for a large reply, or for a head that does not move.
+    /// True while a new request would wait behind unread replies, a large reply, or a reply that does not come.
     pub fn is_stuck(&self) -> bool {
         self.head_of_line.is_long()
     }
@@ -313,7 +315,7 @@ impl Link {
         self.head_of_line.is_still()
     }
 
-    /// True while nothing is read because the client at the head is behind, and the others have left.
+    /// True while nothing is read because the client at the head does not read, and the other clients have moved.
     pub fn is_stuck_alone(&self) -> bool {
         self.retired.get() && self.held_up.why() == Some(Stop::Alone)
     }
@@ -341,7 +343,7 @@ impl Link {
         true
     }
 
-    /// True when all that it owes is owed to clients that have gone, and the server has been sent all that they said.
+    /// True when all outstanding replies belong to clients that have left, and all of their requests have been sent.
     pub fn is_for_nobody(&self) -> bool {
         let state = self.state.borrow();
         state.out_at == state.out.len() && state.inflight.recipients().all(|who| who.is_gone())
@@ -357,6 +359,11 @@ impl Link {
         self.retired.get()
     }
 
+    /// How often another one has taken its place: while it had, its clients went on elsewhere.
+    pub fn retirements(&self) -> u32 {
+        self.retirements.get()
+    }
+
     /// True when what a client sends over another connection cannot overtake what it has sent here, once it is owed
     /// nothing: no connection that was lost waits for its end.
     pub fn may_be_left(&self) -> bool {
@@ -364,9 +371,10 @@ impl Link {
             || self.phase() != Phase::Connecting && self.orphan_kills.borrow().is_empty() && self.orphans.borrow().is_empty()
     }
 
-    /// Whether the server has yet to answer what was sent for this recipient, be it too late.
+    /// Whether the server has yet to answer what was sent for the client that this recipient is, be it too late.
     pub fn owes(&self, who: &Rc<dyn Recipient>) -> bool {
-        self.state.borrow().inflight.owes(|recipient| Rc::ptr_eq(recipient, who))
+        let sender = who.sender();
+        self.state.borrow().inflight.owes(|recipient| std::ptr::eq(recipient.sender(), sender))
     }
 
     /// True when nobody waits for anything on it, not even for the end of a connection that was lost.

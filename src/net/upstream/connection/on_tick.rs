@@ -82,8 +82,12 @@ impl Link {
     }
 
     /// A connection whose head is past its deadline, and on which nothing has come while the server answered on another
-    /// one. A blocking command's own timeout is no stall.
+    /// one. A blocking command's own timeout is no stall. What leads to a whole cluster is never one: it is the connections to
+    /// nodes that are, and each of them has its own.
     fn is_stalled(&self, state: &State, now: Instant) -> bool {
+        if self.settings.nodes.is_some() {
+            return false;
+        }
         let Some((since, deadline)) = state.inflight.waits_since(state.last_read) else { return false };
         let silent = self.silence.note(since, self.context.signs.asked_at());
         deadline <= self.held_up.own_time(now) && silent >= self.settings.stall_timeout
@@ -99,7 +103,7 @@ impl Link {
         Some(now.saturating_duration_since(since)).filter(|silent| is_due && *silent >= least)
     }
 
-    /// Looks whether what is sent now would wait for the head; true while something is owed.
+    /// Checks for head-of-line blocking; true while replies are outstanding.
     pub fn look_at_head(&self) -> bool {
         let since = {
             let state = self.state.borrow();

@@ -25,7 +25,7 @@ impl Link {
         self.orphans.borrow().iter().chain(&*self.orphan_kills.borrow()).cloned().collect()
     }
 
-    /// How the server ends this connection, which is given up although it still owes replies.
+    /// How to kill this connection, which is abandoned with replies outstanding, at the server.
     pub fn orphan(&self) -> Option<OrphanedConnection> {
         let state = self.state.borrow();
         let owes = state.phase == Phase::Ready && !state.inflight.is_empty();

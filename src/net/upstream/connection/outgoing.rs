@@ -11,6 +11,7 @@ use crate::net::clock;
 use crate::net::memory_budget::LITTLE;
 use crate::net::upstream::Recipient;
 use respguard_engine::link::owed::Owed;
+use respguard_engine::link::times::Times;
 
 /// Bytes that may wait to be written before clients are no longer read from.
 const OUT_BYTES_MAX: usize = 4 * 1024 * 1024;
@@ -28,14 +29,7 @@ impl Link {
     /// Queues bytes for which `recipient` is `owed` replies; false when the link has ended
     /// and nothing was queued.
     #[must_use]
-    pub fn send(
-        &self,
-        recipient: Rc<dyn Recipient>,
-        parts: &[&[u8]],
-        owed: Owed,
-        read_at: Instant,
-        deadline: Option<Instant>,
-    ) -> bool {
+    pub fn send(&self, recipient: Rc<dyn Recipient>, parts: &[&[u8]], owed: Owed, times: Times) -> bool {
         // What is owed on a link that is ending has not been answered yet: this comes behind it.
         if self.over.get() {
             return false;
@@ -46,7 +40,7 @@ impl Link {
             state.out.extend_from_slice(part);
             bytes += part.len();
         }
-        state.inflight.push(recipient, owed, bytes, read_at, self.own_time(deadline));
+        state.inflight.push(recipient, owed, bytes, times.read_at, self.own_time(times.deadline));
         if !self.write_at_once(state, bytes) {
             self.wake();
         }
@@ -82,24 +76,29 @@ impl Link {
         true
     }
 
-    /// The bytes queued last are owed this too.
-    pub fn owes_too(&self, recipient: Rc<dyn Recipient>, owed: Owed, read_at: Instant, deadline: Option<Instant>) {
-        self.state.borrow_mut().inflight.push_too(recipient, owed, read_at, self.own_time(deadline));
+    /// Adds a second recipient for the bytes queued last.
+    pub fn owes_too(&self, recipient: Rc<dyn Recipient>, owed: Owed, times: Times) {
+        self.state.borrow_mut().inflight.push_too(recipient, owed, times.read_at, self.own_time(times.deadline));
     }
 
     /// Queues what is asked about an earlier request: while there is no connection before all that waits for one, so that
     /// it is not waited for longer than its own time.
     #[must_use]
-    pub fn send_first(&self, recipient: Rc<dyn Recipient>, request: &[u8], owed: Owed, times: (Instant, Instant)) -> bool {
-        let (read_at, deadline) = (times.0, Some(times.1));
+    pub fn send_first(&self, recipient: Rc<dyn Recipient>, request: &[u8], owed: Owed, times: Times) -> bool {
         if self.phase() != Phase::Connecting || self.over.get() {
-            return self.send(recipient, &[request], owed, read_at, deadline);
+            return self.send(recipient, &[request], owed, times);
         }
         let mut state = self.state.borrow_mut();
         let state = &mut *state;
         debug_assert_eq!(state.out_at, 0, "nothing is written without a connection");
         state.out.splice(0..0, request.iter().copied());
-        state.inflight.push_first(recipient, owed, request.len(), (read_at, self.own_time(deadline)), state.out_start);
+        state.inflight.push_first(
+            recipient,
+            owed,
+            request.len(),
+            (times.read_at, self.own_time(times.deadline)),
+            state.out_start,
+        );
         true
     }
 
@@ -149,7 +148,7 @@ impl Link {
         self.wake();
     }
 
-    /// On a lease: the server is told that nothing more comes, behind all that waits to be written.
+    /// On a lease: closes the sending half after everything that waits has been written.
     pub fn finish_sending(&self) {
         self.finishing.set(true);
         self.wake();
@@ -186,7 +185,7 @@ impl Link {
         state.out_at < state.out.len()
     }
 
-    /// So many replies may be owed at a time, as far as the requests for them come apart.
+    /// The most outstanding replies at a time, unless requests were queued in one piece.
     pub fn replies_owed_max(&self) -> usize {
         if self.shared.get() { self.context.limits.replies_owed() } else { usize::MAX }
     }

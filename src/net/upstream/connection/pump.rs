@@ -17,7 +17,7 @@ use crate::net::upstream::{Admitted, Recipient};
 use crate::telemetry::label::{Direction, RequestClass, Side};
 use respguard_engine::link::breaker::is_state_error;
 use respguard_engine::link::inflight::{Class, Owner};
-use respguard_engine::pipeline::resolve::Part;
+use respguard_engine::pipeline::reading::Part;
 use respguard_engine::session::subscription::Arrival;
 
 /// What is read in one turn, at least, before other tasks have theirs.

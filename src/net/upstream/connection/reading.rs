@@ -15,7 +15,7 @@ use crate::net::clock;
 use crate::net::context::{Context, READ_BYTES};
 use crate::net::upstream::Recipient;
 use respguard_engine::link::inflight::Class;
-use respguard_engine::pipeline::resolve::Part;
+use respguard_engine::pipeline::reading::Part;
 use respguard_resp::scan::{ReplyScanner, ScanLimits};
 
 /// A frame that is not complete is handed over in pieces from this size on.

@@ -10,6 +10,7 @@ use crate::net::upstream::Recipient;
 use crate::net::upstream::discard::Discard;
 use crate::telemetry::label::RetryKind;
 use respguard_engine::link::inflight::replay::{Ask, Loss, Replay, Sent};
+use respguard_engine::link::times::Times;
 use respguard_engine::pipeline::finding::Fault;
 
 /// Answered bytes at the front of the buffer that are not worth moving the others for.
@@ -51,7 +52,7 @@ impl Link {
         self.settings.retry_reads && self.shared.get()
     }
 
-    /// How many wait behind a client that is behind, or behind a large reply, who are owed nothing but reads.
+    /// How many recipients with only reads outstanding wait behind unread replies or a large reply.
     pub fn waiting_readers(&self) -> usize {
         if !self.replays_reads() || !self.is_stuck() || !self.may_be_left() || self.phase() != Phase::Ready {
             return 0;
@@ -113,7 +114,7 @@ impl Link {
             let anew = now + self.settings.request_timeout;
             let deadline = moved.deadline.map(|deadline| self.held_up.real_time(deadline).max(anew));
             // Should the next one be lost, it is waited for from now on, too.
-            if next.send(Rc::clone(&moved.recipient), &[&request], moved.owed, now, deadline) {
+            if next.send(Rc::clone(&moved.recipient), &[&request], moved.owed, Times { read_at: now, deadline }) {
                 next.state.borrow_mut().inflight.mark_moved(&moved);
             } else {
                 moved.recipient.fault(moved.owed, Fault::Lost);

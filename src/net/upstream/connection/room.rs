@@ -57,37 +57,27 @@ impl WaitingForRoom {
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
-    use std::sync::atomic::{AtomicUsize, Ordering};
-    use std::task::Wake;
 
     use super::*;
-
-    #[derive(Default)]
-    struct Count(AtomicUsize);
-
-    impl Wake for Count {
-        fn wake(self: Arc<Self>) {
-            self.0.fetch_add(1, Ordering::Relaxed);
-        }
-    }
+    use crate::net::upstream::tests::Wakes;
 
     #[test]
     fn who_is_asked_again_keeps_its_place_and_a_few_are_woken_at_a_time() {
-        let clients: Vec<_> = (0..100).map(|_| (Arc::<Count>::default(), RoomTicket::default())).collect();
-        let woken = || clients.iter().map(|(count, _)| count.0.load(Ordering::Relaxed)).collect::<Vec<_>>();
+        let clients: Vec<_> = (0..100).map(|_| (Arc::<Wakes>::default(), RoomTicket::default())).collect();
+        let woken = || clients.iter().map(|(wakes, _)| wakes.count()).collect::<Vec<_>>();
         let mut waiting = WaitingForRoom::default();
         for _ in 0..3 {
-            for (count, ticket) in &clients {
-                waiting.wait(1, ticket, &TaskContext::from_waker(&Waker::from(Arc::clone(count))));
+            for (wakes, ticket) in &clients {
+                waiting.wait(1, ticket, &TaskContext::from_waker(&wakes.waker()));
             }
         }
         assert_eq!(waiting.queue.len(), clients.len());
         waiting.wake_some();
         assert_eq!(woken(), [[1; WOKEN_AT_ONCE].as_slice(), &[0; 100 - WOKEN_AT_ONCE]].concat());
         let (first, ticket) = &clients[0];
-        waiting.wait(1, ticket, &TaskContext::from_waker(&Waker::from(Arc::clone(first))));
+        waiting.wait(1, ticket, &TaskContext::from_waker(&first.waker()));
         assert_eq!(waiting.queue.len(), 100 - WOKEN_AT_ONCE + 1, "behind the others");
-        waiting.wait(2, ticket, &TaskContext::from_waker(&Waker::from(Arc::clone(first))));
+        waiting.wait(2, ticket, &TaskContext::from_waker(&first.waker()));
         assert_eq!(waiting.queue.len(), 100 - WOKEN_AT_ONCE + 2, "its place is that of another connection");
         waiting.wake_all();
         assert!(waiting.is_empty());

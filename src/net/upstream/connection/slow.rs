@@ -113,7 +113,9 @@ impl Link {
         }
         let Some(whose) = head.recipient.whose() else { return };
         let kept = state.sent(head.bytes.start, head.bytes.end);
-        let told = kept.and_then(|bytes| describe(bytes, &self.context.table(), head.is_each.then_some(head.answered)));
+        let number = head.is_each.then_some(head.answered);
+        let policy = self.context.policy();
+        let told = kept.and_then(|bytes| describe(bytes, &self.context.table(), &policy.guard_prefix, number));
         let (command, key_pattern) = told.unwrap_or_else(|| (whose.command.clone(), None));
         let (at, delayed) = (SystemTime::now(), 0);
         let slow = Slow { sequence: 0, at, whose, command, key_pattern, waited, timed_out, delayed };
@@ -130,8 +132,9 @@ impl State {
     }
 }
 
-/// The command of a piece with this number, or all of them, and what its first key begins with.
-fn describe(bytes: &[u8], table: &Table, number: Option<u32>) -> Option<(Box<str>, Option<Box<str>>)> {
+/// The command of a piece with this number, or all of them, and what the first key of the client's begins with: guards and
+/// markers are respguard's own.
+fn describe(bytes: &[u8], table: &Table, guard_prefix: &str, number: Option<u32>) -> Option<(Box<str>, Option<Box<str>>)> {
     let (mut batch, mut parser) = (Batch::default(), RequestParser::new(Limits::default()));
     batch.parse(&mut parser, table, bytes, usize::MAX);
     let commands = match number {
@@ -146,8 +149,9 @@ fn describe(bytes: &[u8], table: &Table, number: Option<u32>) -> Option<(Box<str
     for at in commands {
         let args = batch.args(bytes, at);
         table.spec(batch.id(at)).for_each_key(args, &mut |place, _| {
-            if pattern.is_none() {
-                pattern = args.get(place).map(key_pattern);
+            let key = args.get(place).filter(|key| pattern.is_none() && !key.starts_with(guard_prefix.as_bytes()));
+            if let Some(key) = key {
+                pattern = Some(key_pattern(key));
             }
         });
     }
@@ -172,12 +176,19 @@ mod tests {
     fn the_command_of_its_number_is_named_or_a_whole_transaction() {
         let table = Table::builtin();
         let bytes = piece(&["MULTI", "SET a:1 v", "CLIENT SETNAME n", "EXEC"]);
-        let told = |number| describe(&bytes, &table, number);
+        let told = |number| describe(&bytes, &table, "guard:", number);
         assert_eq!(told(Some(1)), Some(("set".into(), Some("a:*".into()))));
         assert_eq!(told(Some(2)), Some(("client|setname".into(), None)));
         assert_eq!(told(None), Some(("multi set client|setname exec".into(), Some("a:*".into()))));
         assert_eq!(told(Some(4)), None);
-        assert_eq!(describe(&bytes[..9], &table, None), None);
+        assert_eq!(describe(&bytes[..9], &table, "guard:", None), None);
+    }
+
+    #[test]
+    fn the_key_of_a_guarded_group_is_the_clients_and_not_its_guards() {
+        let bytes = piece(&["WATCH guard:{1}:7 a:1", "EVAL s 2 guard:{1}:7 a:1", "MULTI", "SET a:1 v", "EXEC"]);
+        let told = describe(&bytes, &Table::builtin(), "guard:", None);
+        assert_eq!(told, Some(("watch eval multi set exec".into(), Some("a:*".into()))));
     }
 
     #[test]

@@ -9,7 +9,8 @@ use crate::net::upstream::tests::{context, server, settings};
 use crate::net::upstream::{Admitted, PING};
 use crate::telemetry::exposition::Exposition;
 use respguard_engine::link::owed::{Owed, ReplyTo};
-use respguard_engine::pipeline::resolve::Part;
+use respguard_engine::link::times::Times;
+use respguard_engine::pipeline::reading::Part;
 
 /// Panics at its first reply, if told to.
 #[derive(Default)]
@@ -50,14 +51,14 @@ async fn a_panic_ends_the_client_at_the_head_and_nobody_elses_requests() {
             let now = clock::now();
             for who in [&bad, &good] {
                 let who: Rc<dyn Recipient> = Rc::<Waiting>::clone(who);
-                assert!(link.send(who, &[PING], Owed::answer(), now, None));
+                assert!(link.send(who, &[PING], Owed::answer(), Times::unlimited(now)));
             }
             while good.faults.get() == 0 && good.replies.borrow().is_empty() {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
             assert!(bad.was_cut.get(), "nobody knows what it has got");
             let who: Rc<dyn Recipient> = Rc::<Waiting>::clone(&good);
-            assert!(link.send(who, &[PING], Owed::answer(), now, None), "the link takes requests again");
+            assert!(link.send(who, &[PING], Owed::answer(), Times::unlimited(now)), "the link takes requests again");
             while !good.replies.borrow().ends_with(b"+PONG\r\n") {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
@@ -79,7 +80,7 @@ async fn a_lost_connection_is_told_of_until_it_is_ended() {
             link.opened().await.expect("it is there");
             assert!(link.orphans().is_empty());
             let who = Rc::<Waiting>::default();
-            assert!(link.send(Rc::<Waiting>::clone(&who), &[b"QUIT\r\n"], Owed::answer(), clock::now(), None));
+            assert!(link.send(Rc::<Waiting>::clone(&who), &[b"QUIT\r\n"], Owed::answer(), Times::unlimited(clock::now())));
             while accepted.load(Ordering::SeqCst) < 2 {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }

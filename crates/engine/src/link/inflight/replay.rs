@@ -33,7 +33,7 @@ pub enum Loss {
     NoPrimary,
 }
 
-/// What is asked of the recipients of what may go out once more.
+/// The questions about the recipients of requests that may be retried.
 pub struct Ask<I, M, S> {
     /// Tells recipients apart.
     pub identity: I,
@@ -43,7 +43,7 @@ pub struct Ask<I, M, S> {
     pub start_over: S,
 }
 
-/// A read that is to be asked for over another connection.
+/// A read that is moved to another connection.
 #[derive(Debug)]
 pub struct Moved<R> {
     /// Who is owed the replies.
@@ -70,7 +70,7 @@ pub enum Replay {
 }
 
 impl<R> Inflight<R> {
-    /// The entry pushed last holds reads that were asked for, or waited, elsewhere before.
+    /// The entry pushed last contains reads that were moved from another connection.
     pub fn mark_moved(&mut self, moved: &Moved<R>) {
         self.mark_reads();
         if let Some(last) = self.entries.back_mut() {

@@ -1,5 +1,6 @@
 //! Checks the queue of one connection: who gets which reply, and when.
 
+use super::super::owed::Seq;
 use super::*;
 use std::time::Duration;
 

@@ -24,6 +24,17 @@ fn commands_cut_at_every_byte_are_the_same_commands() {
 }
 
 #[test]
+fn commands_in_a_row_are_told_together() {
+    let table = Table::builtin();
+    let mut batch = Batch::default();
+    batch.parse(&mut parser(), &table, b"PING\r\nGET a\r\nget b\r\nSET c d\r\n", usize::MAX);
+    let id = |name| table.by_name(name).expect("a command");
+    assert_eq!(batch.rows(0..4).collect::<Vec<_>>(), [(id("ping"), 1), (id("get"), 2), (id("set"), 1)]);
+    assert_eq!(batch.rows(1..2).rev().collect::<Vec<_>>(), [(id("get"), 1)]);
+    assert_eq!(batch.rows(0..0).count(), 0);
+}
+
+#[test]
 fn consuming_the_first_command_moves_the_second_to_the_front() {
     let table = Table::builtin();
     let (mut batch, mut parser) = (Batch::default(), parser());

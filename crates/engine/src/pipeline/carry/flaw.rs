@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use super::{BYTES_MAX, Before, Built, COMMANDS_MAX};
 use crate::command::Serves;
-use crate::pipeline::gather::Obstacle;
+use crate::pipeline::plan::Obstacle;
 use crate::pipeline::plan::Planner;
 use crate::policy::Atomic;
 

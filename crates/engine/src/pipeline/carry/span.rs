@@ -3,9 +3,8 @@
 use std::ops::Range;
 
 use super::{Before, Refused};
-use crate::pipeline::gather::Gathered;
 use crate::pipeline::in_doubt::takes_marker;
-use crate::pipeline::plan::{Planner, Span, SpanGroup, Step};
+use crate::pipeline::plan::{Gathered, Planner, Span, SpanGroup, Step};
 use crate::pipeline::refusal::Refusal;
 use crate::pipeline::slot::Role;
 use crate::policy::{Atomic, Recognition};

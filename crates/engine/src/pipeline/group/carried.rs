@@ -4,8 +4,9 @@
 //! task, and are sent again in their order.
 
 use super::WrappedGroup;
-use crate::command::{CommandId, Table};
+use crate::command::CommandId;
 use crate::pipeline::finding::Finding;
+use crate::pipeline::reading::Findings;
 use crate::pipeline::score::{Failure, Score};
 use respguard_resp::{encode, value};
 
@@ -116,21 +117,14 @@ impl Carried {
     }
 
     /// The same for the groups that are only observed; `None`: nobody will know the reply.
-    pub(super) fn observe(
-        &mut self,
-        place: u32,
-        id: CommandId,
-        reply: Option<(&[u8], bool)>,
-        table: &Table,
-        found: &mut Vec<Finding>,
-    ) {
+    pub(super) fn observe(&mut self, place: u32, id: CommandId, reply: Option<(&[u8], bool)>, findings: &mut Findings<'_>) {
         for (_, score) in self.observed.iter_mut().filter(|(places, _)| places.contains(&place)) {
             let is_last = match reply {
                 Some((bytes, whole)) => score.admit(id, bytes, whole),
                 None => score.forgo(id),
             };
             if is_last {
-                score.tell(table, found);
+                score.tell(findings.table, findings.found);
             }
         }
     }

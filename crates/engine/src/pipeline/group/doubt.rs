@@ -4,10 +4,9 @@ use std::time::Instant;
 
 use super::super::finding::{Finding, Outcome, Resolution};
 use super::super::in_doubt::{INQUIRY_FRAMES, Inquiry, Next, Stage};
-use super::super::resolve::Context;
+use super::super::reading::Findings;
 use super::super::violation::Kind;
 use super::WrappedGroup;
-use crate::command::Table;
 use crate::link::budget::Budget;
 use crate::link::handshake::{Kill, OrphanedConnection};
 use crate::policy::Group;
@@ -66,13 +65,7 @@ impl WrappedGroup {
     }
 
     /// Takes an answer to what was asked; true when the group is done.
-    pub(super) fn admit_inquiry(
-        &mut self,
-        frame: &[u8],
-        out: &mut Vec<u8>,
-        context: &Context<'_>,
-        found: &mut Vec<Finding>,
-    ) -> bool {
+    pub(super) fn admit_inquiry(&mut self, frame: &[u8], out: &mut Vec<u8>, findings: &mut Findings<'_>) -> bool {
         let Some(in_doubt) = &mut self.in_doubt else { return true };
         let Stage::Asked(inquiry) = &mut in_doubt.stage else { return true };
         inquiry.answers += 1;
@@ -83,11 +76,11 @@ impl WrappedGroup {
         if inquiry.answers < INQUIRY_FRAMES {
             // Ended now, or gone before.
             inquiry.orphan_ended = number.is_some();
-            found.push(Finding::Killed(Kill::read(frame)));
+            findings.found.push(Finding::Killed(Kill::read(frame)));
             return false;
         }
         match number {
-            Some(1..) => self.reply_committed(out, context.table, found),
+            Some(1..) => self.reply_committed(out, findings),
             Some(_) if inquiry.orphan_ended => {
                 in_doubt.stage = Stage::Absent;
                 return false;
@@ -96,45 +89,45 @@ impl WrappedGroup {
                 let Inquiry { refusal, .. } = std::mem::take(inquiry);
                 let why = refusal.as_deref().map(value::error_text).unwrap_or_default();
                 let why = format!("and whether it was applied may not be asked: {}", String::from_utf8_lossy(why));
-                found.push(Finding::Resolution(Resolution::Denied));
-                self.reply_unknown(&format!("{LOST}, {why}"), out, context.table, found);
+                findings.found.push(Finding::Resolution(Resolution::Denied));
+                self.reply_unknown(&format!("{LOST}, {why}"), out, findings);
             }
         }
         true
     }
 
-    fn reply_committed(&mut self, out: &mut Vec<u8>, table: &Table, found: &mut Vec<Finding>) {
-        found.push(Finding::Resolution(Resolution::Committed));
+    fn reply_committed(&mut self, out: &mut Vec<u8>, findings: &mut Findings<'_>) {
+        findings.found.push(Finding::Resolution(Resolution::Committed));
         let text = |rule: &Group| format!("COMMITTED group {} was applied, its replies were lost", rule.name);
-        self.reply_outcome(Outcome::Committed, &text, out, table, found);
+        self.reply_outcome(Outcome::Committed, &text, out, findings);
     }
 
     /// It was not applied, and does not go out again.
-    pub(in super::super) fn reply_not_applied(&mut self, why: &str, out: &mut Vec<u8>, table: &Table, found: &mut Vec<Finding>) {
+    pub(in super::super) fn reply_not_applied(&mut self, why: &str, out: &mut Vec<u8>, findings: &mut Findings<'_>) {
         let text = |rule: &Group| {
             format!(
                 "EXECABORT Transaction discarded because of previous errors. respguard: group {} was not applied: {LOST}, and it is not sent again: {why}",
                 rule.name
             )
         };
-        found.push(Finding::Resolution(Resolution::Aborted));
-        self.reply_outcome(Outcome::Aborted, &text, out, table, found);
+        findings.found.push(Finding::Resolution(Resolution::Aborted));
+        self.reply_outcome(Outcome::Aborted, &text, out, findings);
     }
 
     /// Nobody can be asked, or nobody has answered in time.
-    pub(in super::super) fn give_up(&mut self, out: &mut Vec<u8>, table: &Table, found: &mut Vec<Finding>) {
-        self.reply_unknown_lost("and whether it was applied could not be found out in time", out, table, found);
+    pub(in super::super) fn give_up(&mut self, out: &mut Vec<u8>, findings: &mut Findings<'_>) {
+        self.reply_unknown_lost("and whether it was applied could not be found out in time", out, findings);
     }
 
-    pub(in super::super) fn reply_unknown_lost(&mut self, why: &str, out: &mut Vec<u8>, table: &Table, found: &mut Vec<Finding>) {
-        found.push(Finding::Resolution(Resolution::Unknown));
-        self.reply_unknown(&format!("{LOST}, {why}"), out, table, found);
+    pub(in super::super) fn reply_unknown_lost(&mut self, why: &str, out: &mut Vec<u8>, findings: &mut Findings<'_>) {
+        findings.found.push(Finding::Resolution(Resolution::Unknown));
+        self.reply_unknown(&format!("{LOST}, {why}"), out, findings);
     }
 
     /// Nobody knows what became of it.
-    pub(super) fn reply_unknown(&mut self, why: &str, out: &mut Vec<u8>, table: &Table, found: &mut Vec<Finding>) {
+    pub(super) fn reply_unknown(&mut self, why: &str, out: &mut Vec<u8>, findings: &mut Findings<'_>) {
         let text = |rule: &Group| format!("TIMEOUT respguard: outcome of group {} unknown: {why}", rule.name);
-        self.reply_outcome(Outcome::Unknown, &text, out, table, found);
+        self.reply_outcome(Outcome::Unknown, &text, out, findings);
     }
 
     fn reply_outcome(
@@ -142,10 +135,9 @@ impl WrappedGroup {
         outcome: Outcome,
         text: &dyn Fn(&Group) -> String,
         out: &mut Vec<u8>,
-        table: &Table,
-        found: &mut Vec<Finding>,
+        findings: &mut Findings<'_>,
     ) {
-        if self.conclude_carried(outcome, text, table, found) {
+        if self.conclude_carried(outcome, text, findings) {
             return;
         }
         self.reply_all(out, &text(&self.rule));
@@ -154,8 +146,8 @@ impl WrappedGroup {
             Outcome::Aborted => Some(Kind::Aborted),
             _ => None,
         };
-        found.extend(kind.map(|kind| Finding::Violation(self.violation(kind, table))));
-        found.push(Finding::Group { index: self.index, outcome });
+        findings.found.extend(kind.map(|kind| Finding::Violation(self.violation(kind, findings.table))));
+        findings.found.push(Finding::Group { index: self.index, outcome });
     }
 
     /// What it was allowed when it was sent first is refused now that it is sent again: then its first marker may

@@ -3,11 +3,10 @@
 use std::sync::Arc;
 
 use super::super::finding::{Fault, Finding, Outcome, Place, Unwrapped};
-use super::super::resolve::Context;
+use super::super::reading::Findings;
 use super::super::score::{self, Failure};
 use super::super::violation::Kind;
 use super::{WrappedGroup, proves_end};
-use crate::command::Table;
 use crate::preflight::Verdict;
 use respguard_resp::scan::Top;
 use respguard_resp::value;
@@ -51,59 +50,45 @@ impl WrappedGroup {
     }
 
     /// Answers what the transaction held.
-    pub(super) fn admit_exec(
-        &mut self,
-        frame: &[u8],
-        top: Top,
-        out: &mut Vec<u8>,
-        context: &Context<'_>,
-        found: &mut Vec<Finding>,
-    ) {
+    pub(super) fn admit_exec(&mut self, frame: &[u8], top: Top, out: &mut Vec<u8>, findings: &mut Findings<'_>) {
         let answer = self.exec_answer(frame, top);
-        self.note_answer(&answer, frame, top, found);
+        self.note_answer(&answer, frame, top, findings.found);
         match self.carried.take() {
             Some(mut carried) => {
-                let table = context.table;
                 match answer {
-                    ExecAnswer::NoTransaction => carried.groups().for_each(|group| group.note_unwrapped(table, found)),
-                    ExecAnswer::Prevented(verdict) => self.answer_prevented(&mut carried, &verdict, table, found),
-                    ExecAnswer::Aborted => self.answer_aborted(&mut carried, frame, top, table, found),
-                    ExecAnswer::Unknown(why) => self.answer_unknown(&mut carried, &why, Fault::Timeout, table, found),
-                    ExecAnswer::Applied => self.pass_carried(&mut carried, frame, out, table, found),
+                    ExecAnswer::NoTransaction => carried.groups().for_each(|group| group.note_unwrapped(findings)),
+                    ExecAnswer::Prevented(verdict) => self.answer_prevented(&mut carried, &verdict, findings),
+                    ExecAnswer::Aborted => self.answer_aborted(&mut carried, frame, top, findings),
+                    ExecAnswer::Unknown(why) => self.answer_unknown(&mut carried, &why, Fault::Timeout, findings),
+                    ExecAnswer::Applied => self.pass_carried(&mut carried, frame, out, findings),
                 }
                 self.carried = Some(carried);
             }
-            None => self.answer_group(answer, frame, top, out, context.table, found),
+            None => self.answer_group(answer, frame, top, out, findings),
         }
     }
 
     /// The transaction holds one group, and nothing else.
-    fn answer_group(
-        &mut self,
-        answer: ExecAnswer,
-        frame: &[u8],
-        top: Top,
-        out: &mut Vec<u8>,
-        table: &Table,
-        found: &mut Vec<Finding>,
-    ) {
+    fn answer_group(&mut self, answer: ExecAnswer, frame: &[u8], top: Top, out: &mut Vec<u8>, findings: &mut Findings<'_>) {
         let before = out.len();
         let outcome = match answer {
-            ExecAnswer::NoTransaction => return self.note_unwrapped(table, found),
-            ExecAnswer::Unknown(why) => return self.reply_unknown(&why, out, table, found),
-            ExecAnswer::Prevented(verdict) => self.reply_prevented(&verdict, out, table, found),
+            ExecAnswer::NoTransaction => return self.note_unwrapped(findings),
+            ExecAnswer::Unknown(why) => return self.reply_unknown(&why, out, findings),
+            ExecAnswer::Prevented(verdict) => self.reply_prevented(&verdict, out, findings),
             ExecAnswer::Aborted => {
-                self.reply_aborted(&self.why_aborted(frame, top.null, table), out);
-                found.push(Finding::Violation(self.aborted(self.own_refused.as_deref().unwrap_or(frame), table)));
+                self.reply_aborted(&self.why_aborted(frame, top.null, findings.table), out);
+                findings
+                    .found
+                    .push(Finding::Violation(self.aborted(self.own_refused.as_deref().unwrap_or(frame), findings.table)));
                 Outcome::Aborted
             }
             ExecAnswer::Applied => {
-                let outcome = self.reply_applied(frame, top, out, table, found);
-                self.note_unguarded(self, outcome, table, found)
+                let outcome = self.reply_applied(frame, top, out, findings);
+                self.note_unguarded(self, outcome, findings)
             }
         };
-        found.push(Finding::Group { index: self.index, outcome });
-        self.keep_replies(&out[before..], found);
+        findings.found.push(Finding::Group { index: self.index, outcome });
+        self.keep_replies(&out[before..], findings.found);
     }
 
     /// What it says of the connection, and of what the proxy has added.
@@ -138,47 +123,40 @@ impl WrappedGroup {
     }
 
     /// The server knows no transactions: the members have run one by one.
-    fn note_unwrapped(&self, table: &Table, found: &mut Vec<Finding>) {
-        let violation = self.violation(Kind::Unwrapped, table);
-        found.push(Finding::Violation(violation.reason(Some(Unwrapped::NoTransactions.as_str()))));
-        found.push(Finding::Group { index: self.index, outcome: Outcome::Unwrapped });
+    fn note_unwrapped(&self, findings: &mut Findings<'_>) {
+        let violation = self.violation(Kind::Unwrapped, findings.table);
+        findings.found.push(Finding::Violation(violation.reason(Some(Unwrapped::NoTransactions.as_str()))));
+        findings.found.push(Finding::Group { index: self.index, outcome: Outcome::Unwrapped });
     }
 
     /// `group`, which was applied in this transaction although the preflight had not said that it could be.
-    pub(super) fn note_unguarded(
-        &self,
-        group: &WrappedGroup,
-        outcome: Outcome,
-        table: &Table,
-        found: &mut Vec<Finding>,
-    ) -> Outcome {
+    pub(super) fn note_unguarded(&self, group: &WrappedGroup, outcome: Outcome, findings: &mut Findings<'_>) -> Outcome {
         let Some(guard) = self.guard.as_ref().filter(|guard| *guard.verdict() != Verdict::Fine) else { return outcome };
-        found.push(Finding::GuardLost);
+        findings.found.push(Finding::GuardLost);
         let error = guard.error().map(value::error_text).unwrap_or_default();
-        found.push(Finding::Violation(group.violation(Kind::Unguarded, table).error(error)));
+        findings.found.push(Finding::Violation(group.violation(Kind::Unguarded, findings.table).error(error)));
         if outcome == Outcome::Applied { Outcome::Unguarded } else { outcome }
     }
 
     /// What became of a group whose replies have been passed on as they came: so many members have failed, and which first.
-    pub(super) fn note_passed_on(
-        &self,
-        failed: u32,
-        first: Option<&Failure>,
-        table: &Table,
-        found: &mut Vec<Finding>,
-    ) -> Outcome {
+    pub(super) fn note_passed_on(&self, failed: u32, first: Option<&Failure>, findings: &mut Findings<'_>) -> Outcome {
         let commands = || self.members.iter().copied();
         let outcome = match first {
             None => Outcome::Applied,
             Some(_) if failed == self.members() => Outcome::Failed,
             Some(failure) => {
-                found.push(Finding::PartialFailure(Place::Group));
-                found.push(Finding::Violation(score::partial_failure(Some(&self.rule.name), failure, commands(), table)));
+                findings.found.push(Finding::PartialFailure(Place::Group));
+                findings.found.push(Finding::Violation(score::partial_failure(
+                    Some(&self.rule.name),
+                    failure,
+                    commands(),
+                    findings.table,
+                )));
                 Outcome::Torn
             }
         };
         if let Some(breach) = self.expectations.as_ref().and_then(|expectations| expectations.breach()) {
-            found.push(Finding::Violation(breach.violation(&self.rule.name, commands(), table)));
+            findings.found.push(Finding::Violation(breach.violation(&self.rule.name, commands(), findings.table)));
         }
         outcome
     }

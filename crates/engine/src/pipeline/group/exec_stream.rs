@@ -1,10 +1,9 @@
 //! Passes on the array that EXEC returns for a group while it arrives.
 
 use super::{MemberReply, WrappedGroup};
-use crate::command::Table;
 use crate::pipeline::finding::{Finding, Outcome};
+use crate::pipeline::reading::{Findings, Part};
 use crate::pipeline::reply_checks::part;
-use crate::pipeline::resolve::Part;
 use crate::pipeline::score::Failure;
 use crate::policy::OnPartial;
 use crate::preflight::Verdict;
@@ -54,7 +53,7 @@ impl ExecStream {
 
 impl WrappedGroup {
     /// Takes a piece of EXEC's array that need not wait for the rest; true when it did.
-    pub(super) fn pass_on(&mut self, piece: &[u8], at: Part, out: &mut Vec<u8>, table: &Table, found: &mut Vec<Finding>) -> bool {
+    pub(super) fn pass_on(&mut self, piece: &[u8], at: Part, out: &mut Vec<u8>, findings: &mut Findings<'_>) -> bool {
         if self.exec_stream.is_none() && !self.begins_stream(piece, at) {
             return false;
         }
@@ -62,13 +61,13 @@ impl WrappedGroup {
         // Whether it was rolled back stands at its end.
         exec_stream.unseen = self.guard.as_ref().is_some_and(|guard| guard.rolls_back());
         let gathered = std::mem::take(&mut self.gathered);
-        self.pass_part(&mut exec_stream, &gathered, out, table, found);
-        self.pass_part(&mut exec_stream, piece, out, table, found);
+        self.pass_part(&mut exec_stream, &gathered, out, findings);
+        self.pass_part(&mut exec_stream, piece, out, findings);
         if at.last {
             self.answered += 1;
             match exec_stream.unseen {
-                true => self.conclude_unseen(*exec_stream, out, table, found),
-                false => self.conclude_stream(*exec_stream, table, found),
+                true => self.conclude_unseen(*exec_stream, out, findings),
+                false => self.conclude_stream(*exec_stream, findings),
             }
         } else {
             self.exec_stream = Some(exec_stream);
@@ -93,14 +92,7 @@ impl WrappedGroup {
         is_exec && is_whole_array && !is_needed_whole && !is_kept
     }
 
-    fn pass_part(
-        &mut self,
-        exec_stream: &mut ExecStream,
-        bytes: &[u8],
-        out: &mut Vec<u8>,
-        table: &Table,
-        found: &mut Vec<Finding>,
-    ) {
+    fn pass_part(&mut self, exec_stream: &mut ExecStream, bytes: &[u8], out: &mut Vec<u8>, findings: &mut Findings<'_>) {
         if exec_stream.unseen {
             return self.pass_unseen(exec_stream, bytes, out);
         }
@@ -115,7 +107,7 @@ impl WrappedGroup {
                 let Some(place) = self.member_at(at) else { return };
                 if let Some(carried) = self.carried.as_mut().filter(|_| first) {
                     carried.look(place, bytes, last);
-                    carried.observe(place, self.members[place as usize], Some((bytes, last)), table, found);
+                    carried.observe(place, self.members[place as usize], Some((bytes, last)), findings);
                 }
                 if first && value::is_error(bytes) {
                     *failed += 1;
@@ -124,7 +116,7 @@ impl WrappedGroup {
                 if first && let Some(expectations) = &mut self.expectations {
                     expectations.admit(bytes, last);
                 }
-                self.check(MemberReply { place, bytes, part: part(first, last) }, out, table, found);
+                self.check(MemberReply { place, bytes, part: part(first, last) }, out, findings);
             }
         });
     }
@@ -148,13 +140,13 @@ impl WrappedGroup {
     }
 
     /// The end of a long answer says whether the group was rolled back; its members' replies are gone.
-    fn conclude_unseen(&mut self, exec_stream: ExecStream, out: &mut Vec<u8>, table: &Table, found: &mut Vec<Finding>) {
+    fn conclude_unseen(&mut self, exec_stream: ExecStream, out: &mut Vec<u8>, findings: &mut Findings<'_>) {
         let failure = exec_stream.first_failure.map(|failure| (failure.place, exec_stream.first_error));
         self.given_ttls.clear();
         // What was not kept before it cannot be put back; that it ran all the same is told.
         let is_kept = self.guard.as_ref().is_some_and(|guard| *guard.verdict() == Verdict::Fine);
         let finished = if is_kept { Finished::read(&exec_stream.last) } else { Finished::Stands };
-        let outcome = match self.reply_finished(&finished, failure, out, table, found) {
+        let outcome = match self.reply_finished(&finished, failure, out, findings) {
             Some(outcome) => outcome,
             None => {
                 let name = &self.rule.name;
@@ -162,18 +154,18 @@ impl WrappedGroup {
                     out,
                     &format!("COMMITTED group {name} was applied, its replies are too long to be kept until all is known"),
                 );
-                self.note_unguarded(self, Outcome::Committed, table, found)
+                self.note_unguarded(self, Outcome::Committed, findings)
             }
         };
-        found.push(Finding::Group { index: self.index, outcome });
+        findings.found.push(Finding::Group { index: self.index, outcome });
     }
 
-    fn conclude_stream(&mut self, exec_stream: ExecStream, table: &Table, found: &mut Vec<Finding>) {
+    fn conclude_stream(&mut self, exec_stream: ExecStream, findings: &mut Findings<'_>) {
         if self.carried.is_some() {
-            return self.conclude_carried_stream(table, found);
+            return self.conclude_carried_stream(findings);
         }
-        let outcome = self.note_passed_on(exec_stream.failed, exec_stream.first_failure.as_ref(), table, found);
-        let outcome = self.note_unguarded(self, outcome, table, found);
-        found.push(Finding::Group { index: self.index, outcome });
+        let outcome = self.note_passed_on(exec_stream.failed, exec_stream.first_failure.as_ref(), findings);
+        let outcome = self.note_unguarded(self, outcome, findings);
+        findings.found.push(Finding::Group { index: self.index, outcome });
     }
 }

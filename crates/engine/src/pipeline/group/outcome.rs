@@ -9,6 +9,7 @@ use super::super::score::{self, Failure};
 use super::super::violation::{Kind, Violation};
 use super::{MemberReply, WrappedGroup};
 use crate::command::Table;
+use crate::pipeline::reading::Findings;
 use crate::policy::OnPartial;
 use crate::preflight::rollback::Finished;
 use crate::preflight::{Duplicate, Verdict};
@@ -16,44 +17,46 @@ use respguard_resp::scan::{Top, elements, split_pushes};
 use respguard_resp::{encode, value};
 
 impl WrappedGroup {
-    pub(super) fn reply_applied(
-        &mut self,
-        frame: &[u8],
-        top: Top,
-        out: &mut Vec<u8>,
-        table: &Table,
-        found: &mut Vec<Finding>,
-    ) -> Outcome {
-        if let Some(outcome) = self.reply_rolled_back(frame, out, table, found) {
+    pub(super) fn reply_applied(&mut self, frame: &[u8], top: Top, out: &mut Vec<u8>, findings: &mut Findings<'_>) -> Outcome {
+        if let Some(outcome) = self.reply_rolled_back(frame, out, findings) {
             return outcome;
         }
         let (failed, first) = if top.errors == 0 { (0, None) } else { self.failures(frame) };
         let partial = first.filter(|_| failed < self.members());
         if let Some(failure) = &partial {
-            found.push(Finding::PartialFailure(Place::Group));
+            findings.found.push(Finding::PartialFailure(Place::Group));
             let commands = self.members.iter().copied();
-            found.push(Finding::Violation(score::partial_failure(Some(&self.rule.name), failure, commands, table)));
+            findings.found.push(Finding::Violation(score::partial_failure(
+                Some(&self.rule.name),
+                failure,
+                commands,
+                findings.table,
+            )));
         }
         let breach = self.first_breach(frame);
         if let Some(breach) = &breach {
-            found.push(Finding::Violation(breach.violation(&self.rule.name, self.members.iter().copied(), table)));
+            findings.found.push(Finding::Violation(breach.violation(
+                &self.rule.name,
+                self.members.iter().copied(),
+                findings.table,
+            )));
         }
         match partial {
             Some(failure) if self.rule.on_partial == OnPartial::Fail => {
                 let place = failure.place as usize - 1;
                 let error = self.replies(frame).nth(place).unwrap_or_default();
-                let why = refusal::answered(place, error, &self.members, table);
+                let why = refusal::answered(place, error, &self.members, findings.table);
                 let text = format!("PARTIAL respguard: group {} was applied in part: {why}", self.rule.name);
-                self.replace_replies(frame, &text, out, table, found);
+                self.replace_replies(frame, &text, out, findings);
                 Outcome::Torn
             }
             None if failed == 0 && self.rule.on_partial == OnPartial::Fail && breach.is_some() => {
-                let breach = breach.as_ref().map(|breach| self.breach_text(breach, table)).unwrap_or_default();
-                self.replace_replies(frame, &breach, out, table, found);
+                let breach = breach.as_ref().map(|breach| self.breach_text(breach, findings.table)).unwrap_or_default();
+                self.replace_replies(frame, &breach, out, findings);
                 Outcome::Applied
             }
             partial => {
-                self.pass_replies(frame, out, table, found);
+                self.pass_replies(frame, out, findings);
                 match (partial, failed) {
                     (Some(_), _) => Outcome::Torn,
                     (None, 0) => Outcome::Applied,
@@ -80,7 +83,7 @@ impl WrappedGroup {
     }
 
     /// The elements are the members' replies, byte for byte: only the header goes, and what answers our own commands.
-    pub(super) fn pass_replies(&mut self, frame: &[u8], out: &mut Vec<u8>, table: &Table, found: &mut Vec<Finding>) {
+    pub(super) fn pass_replies(&mut self, frame: &[u8], out: &mut Vec<u8>, findings: &mut Findings<'_>) {
         if self.checks.is_none() && self.own.is_empty() {
             let header = memchr::memchr(b'\n', frame).map_or(0, |at| at + 1);
             return out.extend_from_slice(&frame[header..]);
@@ -97,23 +100,23 @@ impl WrappedGroup {
             out.extend_from_slice(pushes);
             match (self.member_at(at), &mut checks) {
                 (None, _) => {}
-                (Some(place), Some(checks)) => checks.admit(place, reply, part(true, true), out, table, found),
+                (Some(place), Some(checks)) => checks.admit(place, reply, part(true, true), out, findings.table, findings.found),
                 (Some(_), None) => out.extend_from_slice(reply),
             }
         }
     }
 
     /// Every member is answered `text` instead, behind what the server has sent amid their replies.
-    fn replace_replies(&mut self, frame: &[u8], text: &str, out: &mut Vec<u8>, table: &Table, found: &mut Vec<Finding>) {
-        self.pass_replies(frame, &mut Vec::new(), table, found);
+    fn replace_replies(&mut self, frame: &[u8], text: &str, out: &mut Vec<u8>, findings: &mut Findings<'_>) {
+        self.pass_replies(frame, &mut Vec::new(), findings);
         elements(frame).for_each(|element| out.extend_from_slice(split_pushes(element).0));
         self.reply_all(out, text);
     }
 
-    pub(super) fn check(&mut self, reply: MemberReply<'_>, out: &mut Vec<u8>, table: &Table, found: &mut Vec<Finding>) {
+    pub(super) fn check(&mut self, reply: MemberReply<'_>, out: &mut Vec<u8>, findings: &mut Findings<'_>) {
         match &mut self.checks {
             None => out.extend_from_slice(reply.bytes),
-            Some(checks) => checks.admit(reply.place, reply.bytes, reply.part, out, table, found),
+            Some(checks) => checks.admit(reply.place, reply.bytes, reply.part, out, findings.table, findings.found),
         }
     }
 
@@ -163,38 +166,32 @@ impl WrappedGroup {
         (failed, first)
     }
 
-    pub(super) fn reply_prevented(
-        &self,
-        verdict: &Verdict,
-        out: &mut Vec<u8>,
-        table: &Table,
-        found: &mut Vec<Finding>,
-    ) -> Outcome {
-        let violation = self.violation(Kind::Aborted, table);
+    pub(super) fn reply_prevented(&self, verdict: &Verdict, out: &mut Vec<u8>, findings: &mut Findings<'_>) -> Outcome {
+        let violation = self.violation(Kind::Aborted, findings.table);
         let place = |member: usize| u32::try_from(member + 1).unwrap_or(u32::MAX);
         match verdict {
             Verdict::Fails { member, error } => {
-                self.reply_predicted(*member, error, out, table);
-                found.push(Finding::Violation(violation.place(place(*member)).error(error.as_bytes())));
+                self.reply_predicted(*member, error, out, findings.table);
+                findings.found.push(Finding::Violation(violation.place(place(*member)).error(error.as_bytes())));
             }
             Verdict::Unmet { member, required } => {
-                let why = format!("{} requires {required}", refusal::named(*member, &self.members, table));
+                let why = format!("{} requires {required}", refusal::named(*member, &self.members, findings.table));
                 self.reply_all(out, &refusal::aborted(&self.rule.name, &why));
-                found.push(Finding::Violation(violation.place(place(*member)).reason(Some(why))));
+                findings.found.push(Finding::Violation(violation.place(place(*member)).reason(Some(why))));
             }
             Verdict::Unkept { why } => {
                 let why = format!("what its keys hold cannot be kept: {why}");
                 self.reply_all(out, &refusal::aborted(&self.rule.name, &why));
-                found.push(Finding::Violation(violation.reason(Some(why))));
+                findings.found.push(Finding::Violation(violation.reason(Some(why))));
             }
             Verdict::Unasked { error } => {
                 let why = format!("whether it was applied before may not be asked: {error}");
                 self.reply_all(out, &refusal::aborted(&self.rule.name, &why));
-                found.push(Finding::Violation(violation.error(error.as_bytes()).reason(Some(why))));
+                findings.found.push(Finding::Violation(violation.error(error.as_bytes()).reason(Some(why))));
             }
             Verdict::Applied(duplicate) => {
                 let kept = self.guard.as_ref().and_then(|guard| guard.kept(duplicate, self.members.len()));
-                self.reply_duplicate(duplicate, kept, out, table, found);
+                self.reply_duplicate(duplicate, kept, out, findings);
                 return Outcome::Duplicate;
             }
             Verdict::Fine | Verdict::Missing => {}
@@ -203,7 +200,7 @@ impl WrappedGroup {
     }
 
     /// A member has failed, and all is as it was before: true where that is so. The last of the array says it.
-    fn reply_rolled_back(&mut self, frame: &[u8], out: &mut Vec<u8>, table: &Table, found: &mut Vec<Finding>) -> Option<Outcome> {
+    fn reply_rolled_back(&mut self, frame: &[u8], out: &mut Vec<u8>, findings: &mut Findings<'_>) -> Option<Outcome> {
         // What was not kept before it cannot be put back; that it ran all the same is told elsewhere.
         self.guard.as_ref().filter(|guard| guard.rolls_back() && *guard.verdict() == Verdict::Fine)?;
         let last = elements(frame).last().map(|element| split_pushes(element).1).unwrap_or_default();
@@ -215,7 +212,7 @@ impl WrappedGroup {
         let place = first.as_ref().map(|failure| failure.place);
         let error = place.and_then(|place| self.replies(frame).nth(place as usize - 1)).unwrap_or_default().to_vec();
         elements(frame).for_each(|element| out.extend_from_slice(split_pushes(element).0));
-        self.reply_finished(&finished, place.map(|place| (place, error)), out, table, found)
+        self.reply_finished(&finished, place.map(|place| (place, error)), out, findings)
     }
 
     /// What its members are answered where the last script says that one has failed: the first of them, with its error, where
@@ -225,8 +222,7 @@ impl WrappedGroup {
         finished: &Finished,
         failure: Option<(u32, Vec<u8>)>,
         out: &mut Vec<u8>,
-        table: &Table,
-        found: &mut Vec<Finding>,
+        findings: &mut Findings<'_>,
     ) -> Option<Outcome> {
         if *finished == Finished::Stands {
             return None;
@@ -234,10 +230,10 @@ impl WrappedGroup {
         let (place, error) = failure.unzip();
         let error = error.unwrap_or_default();
         let why = match place {
-            Some(place) => refusal::answered(place as usize - 1, &error, &self.members, table),
+            Some(place) => refusal::answered(place as usize - 1, &error, &self.members, findings.table),
             None => "an error was caught within a script".to_owned(),
         };
-        let violation = self.violation(Kind::Aborted, table).error(value::error_text(&error));
+        let violation = self.violation(Kind::Aborted, findings.table).error(value::error_text(&error));
         let violation = Violation { place, ..violation };
         self.given_ttls.clear();
         if let Finished::Failed(bad) = finished {
@@ -246,8 +242,8 @@ impl WrappedGroup {
                 self.rule.name
             );
             self.reply_all(out, &text);
-            found.push(Finding::PartialFailure(Place::Group));
-            found.push(Finding::Violation(Violation {
+            findings.found.push(Finding::PartialFailure(Place::Group));
+            findings.found.push(Finding::Violation(Violation {
                 kind: Kind::PartialFailure,
                 reason: Some(bad.to_string().into()),
                 ..violation
@@ -258,7 +254,7 @@ impl WrappedGroup {
         for member in 0..self.members() {
             if place == Some(member + 1) { out.extend_from_slice(&error) } else { encode::error(out, &text) }
         }
-        found.push(Finding::Violation(violation));
+        findings.found.push(Finding::Violation(violation));
         Some(Outcome::RolledBack)
     }
 
@@ -268,8 +264,7 @@ impl WrappedGroup {
         duplicate: &Duplicate,
         kept: Option<&[u8]>,
         out: &mut Vec<u8>,
-        table: &Table,
-        found: &mut Vec<Finding>,
+        findings: &mut Findings<'_>,
     ) {
         if let Some(replies) = kept {
             return out.extend_from_slice(replies);
@@ -279,7 +274,7 @@ impl WrappedGroup {
             None => "before".to_owned(),
         };
         self.reply_all(out, &format!("DUPLICATE group {} was applied {when}; nothing was applied again", self.rule.name));
-        found.push(Finding::Violation(self.violation(Kind::Duplicate, table)));
+        findings.found.push(Finding::Violation(self.violation(Kind::Duplicate, findings.table)));
     }
 
     /// What the group is answered is kept for those that come again.

@@ -4,8 +4,9 @@
 //! nothing, and so must what was added to it: `PEXPIRE key default NX` has answered 1 only where the key had no TTL, so that
 //! PERSIST restores what was (<https://redis.io/docs/latest/commands/persist/>).
 
-use super::{Behind, TtlFix, WrappedGroup};
+use super::{Behind, WrappedGroup};
 use crate::pipeline::finding::Finding;
+use crate::pipeline::wire::TtlFix;
 use respguard_resp::encode;
 use respguard_resp::scan::{Top, elements};
 use respguard_resp::value;

@@ -1,6 +1,9 @@
 //! Tests of `group`.
 
+use std::ops::Range;
+
 use super::super::finding::Outcome;
+use super::super::wire::{EXEC, MULTI, Pieces, parts};
 use super::*;
 use crate::policy::OnPartial;
 use crate::policy::compile;
@@ -39,7 +42,7 @@ fn replies_beside(own: &[Injected], on_partial: OnPartial, answers: &str, piece:
         let (now, later) = rest.split_at(scanned.bytes);
         let part = Part { first, last: scanned.end, top: scanner.top() };
         frames -= u32::from(scanned.end);
-        let done = group.admit(now, part, Behind::Nothing, &mut out, &Context { table: &table, client_id: 1 }, &mut found);
+        let done = group.admit((now, part), Behind::Nothing, &mut out, &mut Findings { table: &table, found: &mut found });
         assert_eq!(done, frames == 0, "done with its last frame");
         (rest, first) = (later, scanned.end);
     }

@@ -2,10 +2,9 @@
 
 use std::ops::Range;
 
-use super::{Barrier, Note, Planner, Role, Step};
+use super::{Barrier, Gathered, Note, Planner, Role, Step};
 use crate::command::PlainKeys;
 use crate::pipeline::finding::Unwrapped;
-use crate::pipeline::gather::Gathered;
 use crate::pipeline::in_doubt::takes_marker;
 use crate::pipeline::refusal::Refusal;
 use crate::policy::{Atomic, OnUnsupported};

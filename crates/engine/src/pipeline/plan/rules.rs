@@ -48,6 +48,32 @@ pub struct Rules<'a> {
     pub unix_ms: i64,
 }
 
+impl<'a> Rules<'a> {
+    /// Those of a usual connection, to a server that is there and lets its user do everything.
+    pub fn usual(table: &'a Table, policy: &'a Policy) -> Rules<'a> {
+        Rules {
+            table,
+            policy,
+            transactions: true,
+            probes: true,
+            ttl_fixes: true,
+            setnx_fixes: true,
+            ability: Ability::Able,
+            hold: Holding::default(),
+            degraded: false,
+            troubled: false,
+            carries: true,
+            reads_ahead: false,
+            fenced: false,
+            slots: false,
+            unserved: None,
+            alone: false,
+            skips: false,
+            unix_ms: 0,
+        }
+    }
+}
+
 /// How far the beginning of a group may be held back for the rest.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Holding {

@@ -1,16 +1,19 @@
 //! Tests of `plan`.
 
+use std::ops::Range;
 use std::time::Instant;
 
 use super::*;
-use crate::command::{SubscriptionKind, Table};
+use crate::command::{Blank, SubscriptionKind, Table};
 use crate::link::owed::Seq;
 use crate::pipeline::batch::{Held, Tail};
 use crate::pipeline::finding::Unwrapped;
+use crate::pipeline::refusal::Refusal;
 use crate::policy::rule::{DegradedReads, GuardAction, TtlAction, Written, WrittenAtomic};
 use crate::policy::rule::{WrittenDegrade, WrittenExpect, WrittenGroup, WrittenGuard, WrittenMember, WrittenTtl};
 use crate::policy::{Between, Mode, OnUnsupported, Policy, compile};
-use crate::preflight::Ability;
+use crate::preflight::{Ability, Lack};
+use crate::session::affinity::Reason;
 use crate::session::lane::LaneChange;
 use respguard_resp::Protocol;
 use respguard_resp::request::{Limits, RequestParser};
@@ -141,8 +144,6 @@ impl Client {
         let (ability, degraded) = (self.ability, self.degraded);
         let ttl_fixes = probes;
         let rules = Rules {
-            table: &self.table,
-            policy: &self.policy,
             transactions,
             probes,
             ttl_fixes,
@@ -150,15 +151,10 @@ impl Client {
             ability,
             hold,
             degraded,
-            troubled: false,
-            carries: true,
             reads_ahead: self.reads_ahead,
             fenced: self.fenced,
             slots: self.slots,
-            unserved: None,
-            alone: false,
-            skips: false,
-            unix_ms: 0,
+            ..Rules::usual(&self.table, &self.policy)
         };
         plan(&mut self.session, &mut self.undecided, rules, &batch, bytes.as_bytes(), more, &mut planned);
         planned

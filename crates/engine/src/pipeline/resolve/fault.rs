@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use super::{ClientSide, Context};
 use crate::command::{ConnectionEffect, Transaction};
 use crate::link::owed::{Owed, ReplyTo, Seq};
 use crate::pipeline::finding::{Fault, Finding, Outcome};
 use crate::pipeline::group::WrappedGroup;
+use crate::pipeline::reading::{ClientSide, Context, Findings};
 use crate::pipeline::sequencer::Sequencer;
 use crate::pipeline::slot::{Role, Slot};
 use crate::pipeline::violation::Kind;
@@ -110,9 +110,10 @@ impl Sequencer {
                 return (false, group.remaining());
             }
             let known = found.len();
-            let is_carried = !group.is_in_doubt() && group.fault_carried(fault, context.table, found);
+            let findings = &mut Findings { table: context.table, found };
+            let is_carried = !group.is_in_doubt() && group.fault_carried(fault, findings);
             if !is_carried {
-                reply_group_fault(group, fault, sink, context, found);
+                reply_group_fault(group, fault, sink, findings);
             }
             group.name_keys(&mut found[known..]);
             (true, 0)
@@ -138,9 +139,9 @@ fn fault_in_transaction(slot: &Slot, fault: Fault, session: &Session, context: &
     }
 }
 
-fn reply_group_fault(group: &mut WrappedGroup, fault: Fault, out: &mut Vec<u8>, context: &Context<'_>, found: &mut Vec<Finding>) {
+fn reply_group_fault(group: &mut WrappedGroup, fault: Fault, out: &mut Vec<u8>, findings: &mut Findings<'_>) {
     if group.is_in_doubt() {
-        return group.give_up(out, context.table, found);
+        return group.give_up(out, findings);
     }
     let rule = Arc::clone(group.name());
     let (text, outcome) = match fault {
@@ -157,8 +158,8 @@ fn reply_group_fault(group: &mut WrappedGroup, fault: Fault, out: &mut Vec<u8>, 
     };
     group.reply_fault(out, &text);
     let kind = if outcome == Outcome::Unknown { Kind::UnknownOutcome } else { Kind::Aborted };
-    found.push(Finding::Violation(group.violation(kind, context.table)));
-    found.push(Finding::Group { index: group.index(), outcome });
+    findings.found.push(Finding::Violation(group.violation(kind, findings.table)));
+    findings.found.push(Finding::Group { index: group.index(), outcome });
 }
 
 /// True when the request, if it still runs, leaves the lease in a state that nobody reckons with any more.

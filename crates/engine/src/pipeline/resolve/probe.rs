@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use super::Part;
 use crate::pipeline::finding::{Finding, TtlState};
+use crate::pipeline::probe::Probe;
 use crate::pipeline::sequencer::Sequencer;
-use crate::pipeline::slot::{Probe, Question};
+use crate::pipeline::slot::Question;
 use respguard_resp::value;
 
 impl Sequencer {

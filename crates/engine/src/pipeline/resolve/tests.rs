@@ -4,12 +4,15 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::*;
+use crate::command::Table;
 use crate::pipeline::finding::{Fault, Outcome, Place, TtlState};
 use crate::pipeline::group::WrappedGroup;
+use crate::pipeline::probe::Probe;
+use crate::pipeline::reading::Context;
 use crate::pipeline::score::{Scope, Score};
-use crate::pipeline::slot::Probe;
 use crate::policy::rule::{Written, WrittenGroup, WrittenMember};
 use crate::policy::{OnPartial, compile};
+use crate::session::Session;
 use respguard_resp::Protocol;
 use respguard_resp::scan::{ReplyScanner, ScanLimits};
 

@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::command::Table;
 use crate::pipeline::finding::Fault;
-use crate::pipeline::resolve::{ClientSide, Context, Part};
+use crate::pipeline::reading::{ClientSide, Context, Part};
 use crate::policy::compile;
 use crate::policy::rule::{Written, WrittenGroup};
 use crate::session::Session;

@@ -3,8 +3,9 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use super::super::analysis::{OVERFLOW, WRONG_TYPE};
+use super::super::analysis::OVERFLOW;
 use super::super::bulks::Bulks;
+use super::super::fault::WRONG_TYPE;
 use super::super::types::Types;
 use super::super::{Check, Condition, Question, syntax};
 use super::{CODES, Predicted};

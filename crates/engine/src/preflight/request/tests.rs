@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 
-use super::super::analysis::WRONG_TYPE;
+use super::super::fault::WRONG_TYPE;
 use super::super::names::Names;
 use super::super::types::Types;
 use super::super::{Condition, Requirement, syntax};

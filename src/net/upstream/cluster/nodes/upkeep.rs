@@ -105,7 +105,7 @@ impl Nodes {
                 News::None => {}
                 News::Back => info!(node = %address, "a node of the cluster answers again"),
                 News::GivenUp => {
-                    warn!(node = %address, "a node of the cluster does not answer: what is for it is refused until it does");
+                    warn!(node = %address, "a node of the cluster does not answer: its requests are refused until it does");
                     node.lanes.drain().for_each(|(_, used)| used.lane.close());
                     given_up.push(NodeName::clone(address));
                     self.note_change();

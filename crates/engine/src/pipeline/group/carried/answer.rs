@@ -4,6 +4,7 @@ use super::super::{WrappedGroup, apart};
 use super::{Carried, CarriedGroup, error};
 use crate::command::{CommandId, Table};
 use crate::pipeline::finding::{Fault, Finding, Outcome};
+use crate::pipeline::reading::Findings;
 use crate::pipeline::refusal;
 use crate::pipeline::reply_checks::part;
 use crate::pipeline::violation::Kind;
@@ -19,8 +20,7 @@ impl WrappedGroup {
         carried: &mut Carried,
         frame: &[u8],
         out: &mut Vec<u8>,
-        table: &Table,
-        found: &mut Vec<Finding>,
+        findings: &mut Findings<'_>,
     ) {
         let mut raw: Vec<(&[u8], &[u8])> = Vec::with_capacity(self.members.len());
         let mut pushes: Vec<u8> = Vec::new();
@@ -40,26 +40,26 @@ impl WrappedGroup {
         for (place, (_, reply)) in (0..).zip(&raw) {
             let mut checked = Vec::with_capacity(reply.len());
             match &mut checks {
-                Some(checks) => checks.admit(place, reply, part(true, true), &mut checked, table, found),
+                Some(checks) => checks.admit(place, reply, part(true, true), &mut checked, findings.table, findings.found),
                 None => checked.extend_from_slice(reply),
             }
             replies.push(checked);
         }
         for (place, (_, reply)) in (0..).zip(&raw) {
-            carried.observe(place, self.members[place as usize], Some((reply, true)), table, found);
+            carried.observe(place, self.members[place as usize], Some((reply, true)), findings);
         }
         for group in &mut carried.groups {
             let members: Vec<&[u8]> = group.places.iter().filter_map(|&place| Some(raw.get(place as usize)?.1)).collect();
-            let outcome = answer_members(group, &members, &mut replies, table, found);
-            let outcome = if group.guarded { self.note_unguarded(&group.group, outcome, table, found) } else { outcome };
-            found.push(Finding::Group { index: group.group.index, outcome });
+            let outcome = answer_members(group, &members, &mut replies, findings);
+            let outcome = if group.guarded { self.note_unguarded(&group.group, outcome, findings) } else { outcome };
+            findings.found.push(Finding::Group { index: group.group.index, outcome });
             if group.is_once()
                 && outcome == Outcome::Applied
                 && let Some(guard) = &self.guard
             {
                 let kept: Vec<u8> = group.places.iter().flat_map(|&place| replies[place as usize].clone()).collect();
                 if let Some(request) = guard.keep(&kept, group.places.len()) {
-                    found.push(Finding::FollowUp { request, frames: 1 });
+                    findings.found.push(Finding::FollowUp { request, frames: 1 });
                 }
             }
         }
@@ -76,24 +76,18 @@ impl WrappedGroup {
     }
 
     /// A long answer has been passed on.
-    pub(in super::super) fn conclude_carried_stream(&mut self, table: &Table, found: &mut Vec<Finding>) {
+    pub(in super::super) fn conclude_carried_stream(&mut self, findings: &mut Findings<'_>) {
         let Some(carried) = self.carried.take() else { return };
         for CarriedGroup { group, guarded, failed, first_failure, .. } in &carried.groups {
-            let outcome = group.note_passed_on(*failed, first_failure.as_ref(), table, found);
-            let outcome = if *guarded { self.note_unguarded(group, outcome, table, found) } else { outcome };
-            found.push(Finding::Group { index: group.index, outcome });
+            let outcome = group.note_passed_on(*failed, first_failure.as_ref(), findings);
+            let outcome = if *guarded { self.note_unguarded(group, outcome, findings) } else { outcome };
+            findings.found.push(Finding::Group { index: group.index, outcome });
         }
         self.carried = Some(carried);
     }
 
     /// The preflight has kept it from running, over one of the groups.
-    pub(in super::super) fn answer_prevented(
-        &self,
-        carried: &mut Carried,
-        verdict: &Verdict,
-        table: &Table,
-        found: &mut Vec<Finding>,
-    ) {
+    pub(in super::super) fn answer_prevented(&self, carried: &mut Carried, verdict: &Verdict, findings: &mut Findings<'_>) {
         let mut answers = carried.answers();
         let culprit = match verdict {
             Verdict::Fails { member, .. } | Verdict::Unmet { member, .. } => carried.member(*member),
@@ -110,25 +104,18 @@ impl WrappedGroup {
         let outcome = match &of_group {
             Verdict::Applied(duplicate) => {
                 let kept = self.guard.as_ref().and_then(|guard| guard.kept(duplicate, refused.places.len()));
-                refused.group.reply_duplicate(duplicate, kept, &mut replies, table, found);
+                refused.group.reply_duplicate(duplicate, kept, &mut replies, findings);
                 Outcome::Duplicate
             }
-            other => refused.group.reply_prevented(other, &mut replies, table, found),
+            other => refused.group.reply_prevented(other, &mut replies, findings),
         };
-        found.push(Finding::Group { index: refused.group.index, outcome });
+        findings.found.push(Finding::Group { index: refused.group.index, outcome });
         give(&mut answers, &refused.places, apart(&replies, refused.places.len()));
         carried.answers = Some(answers);
     }
 
     /// The server has refused it, and nothing of it has run.
-    pub(in super::super) fn answer_aborted(
-        &self,
-        carried: &mut Carried,
-        frame: &[u8],
-        top: Top,
-        table: &Table,
-        found: &mut Vec<Finding>,
-    ) {
+    pub(in super::super) fn answer_aborted(&self, carried: &mut Carried, frame: &[u8], top: Top, findings: &mut Findings<'_>) {
         let mut answers = carried.answers();
         let mut is_answered = false;
         for (place, error) in &self.refused {
@@ -149,10 +136,10 @@ impl WrappedGroup {
         }
         let why = match self.refused.first() {
             Some((place, error)) => {
-                let name = self.members.get(*place as usize).map(|&id| name(id, table)).unwrap_or_default();
+                let name = self.members.get(*place as usize).map(|&id| name(id, findings.table)).unwrap_or_default();
                 format!("{name}, which stands between its members, answered {}", refusal::quoted(value::error_text(error)))
             }
-            None => self.why_aborted(frame, top.null, table),
+            None => self.why_aborted(frame, top.null, findings.table),
         };
         for CarriedGroup { group, places, .. } in &carried.groups {
             let is_culprit = !group.refused.is_empty();
@@ -161,32 +148,25 @@ impl WrappedGroup {
             }
             let mut replies = Vec::new();
             match is_culprit {
-                true => group.reply_aborted(&group.why_aborted(frame, false, table), &mut replies),
+                true => group.reply_aborted(&group.why_aborted(frame, false, findings.table), &mut replies),
                 false => group.reply_aborted(&why, &mut replies),
             }
             give(&mut answers, places, apart(&replies, places.len()));
-            found.push(Finding::Violation(group.aborted(self.own_refused.as_deref().unwrap_or(frame), table)));
-            found.push(Finding::Group { index: group.index, outcome: Outcome::Aborted });
+            findings.found.push(Finding::Violation(group.aborted(self.own_refused.as_deref().unwrap_or(frame), findings.table)));
+            findings.found.push(Finding::Group { index: group.index, outcome: Outcome::Aborted });
         }
         carried.answers = Some(answers);
     }
 
     /// Nobody knows whether it ran: all share that, but what only reads is read again.
-    pub(in super::super) fn answer_unknown(
-        &self,
-        carried: &mut Carried,
-        why: &str,
-        fault: Fault,
-        table: &Table,
-        found: &mut Vec<Finding>,
-    ) {
+    pub(in super::super) fn answer_unknown(&self, carried: &mut Carried, why: &str, fault: Fault, findings: &mut Findings<'_>) {
         for group in &carried.groups {
-            found.push(Finding::Violation(group.group.violation(Kind::UnknownOutcome, table)));
-            found.push(Finding::Group { index: group.group.index, outcome: Outcome::Unknown });
+            findings.found.push(Finding::Violation(group.group.violation(Kind::UnknownOutcome, findings.table)));
+            findings.found.push(Finding::Group { index: group.group.index, outcome: Outcome::Unknown });
         }
         let of_group = |rule: &Group| format!("TIMEOUT respguard: outcome of group {} unknown: {why}", rule.name);
         let of_rider = |name: &str| format!("TIMEOUT respguard: outcome of {name} unknown: {why}");
-        self.answer_all(carried, fault == Fault::Lost, of_group, of_rider, table, found);
+        self.answer_all(carried, fault == Fault::Lost, of_group, of_rider, findings);
     }
 
     fn answer_all(
@@ -195,11 +175,10 @@ impl WrappedGroup {
         reads_return: bool,
         of_group: impl Fn(&Group) -> String,
         of_rider: impl Fn(&str) -> String,
-        table: &Table,
-        found: &mut Vec<Finding>,
+        findings: &mut Findings<'_>,
     ) {
         for (place, &id) in (0..).zip(&self.members) {
-            carried.observe(place, id, None, table, found);
+            carried.observe(place, id, None, findings);
         }
         let mut answers = carried.answers();
         for group in &carried.groups {
@@ -207,8 +186,8 @@ impl WrappedGroup {
         }
         for (place, answer) in answers.iter_mut().enumerate().filter(|(place, _)| carried.owners[*place].is_none()) {
             let id = self.members[place];
-            if !reads_return || table.spec(id).may_write() {
-                *answer = Some(error(&of_rider(&name(id, table))));
+            if !reads_return || findings.table.spec(id).may_write() {
+                *answer = Some(error(&of_rider(&name(id, findings.table))));
             }
         }
         carried.answers = Some(answers);
@@ -216,18 +195,18 @@ impl WrappedGroup {
 
     /// It will not be answered; true where it is one that holds commands of several groups, or of none, and none of them has
     /// been answered yet.
-    pub(in crate::pipeline) fn fault_carried(&mut self, fault: Fault, table: &Table, found: &mut Vec<Finding>) -> bool {
+    pub(in crate::pipeline) fn fault_carried(&mut self, fault: Fault, findings: &mut Findings<'_>) -> bool {
         if self.replied > 0 || self.has_replied_in_part() {
             return false;
         }
         let Some(mut carried) = self.carried.take() else { return false };
         match fault {
-            Fault::Timeout | Fault::Lost => self.answer_unknown(&mut carried, fault.reason(), fault, table, found),
+            Fault::Timeout | Fault::Lost => self.answer_unknown(&mut carried, fault.reason(), fault, findings),
             Fault::Unavailable | Fault::Refused => {
                 let why = fault.reason();
                 for group in &carried.groups {
-                    found.push(Finding::Violation(group.group.violation(Kind::Aborted, table)));
-                    found.push(Finding::Group { index: group.group.index, outcome: Outcome::Aborted });
+                    findings.found.push(Finding::Violation(group.group.violation(Kind::Aborted, findings.table)));
+                    findings.found.push(Finding::Group { index: group.group.index, outcome: Outcome::Aborted });
                 }
                 let of_group = |rule: &Group| {
                     format!(
@@ -236,7 +215,7 @@ impl WrappedGroup {
                     )
                 };
                 let of_rider = |name: &str| format!("ERR respguard: {name} was not sent: {why}");
-                self.answer_all(&mut carried, false, of_group, of_rider, table, found);
+                self.answer_all(&mut carried, false, of_group, of_rider, findings);
             }
         }
         self.carried = Some(carried);
@@ -248,8 +227,7 @@ impl WrappedGroup {
         &mut self,
         outcome: Outcome,
         text: &dyn Fn(&Group) -> String,
-        table: &Table,
-        found: &mut Vec<Finding>,
+        findings: &mut Findings<'_>,
     ) -> bool {
         let Some(mut carried) = self.carried.take() else { return false };
         for group in &carried.groups {
@@ -258,8 +236,8 @@ impl WrappedGroup {
                 Outcome::Aborted => Some(Kind::Aborted),
                 _ => None,
             };
-            found.extend(kind.map(|kind| Finding::Violation(group.group.violation(kind, table))));
-            found.push(Finding::Group { index: group.group.index, outcome });
+            findings.found.extend(kind.map(|kind| Finding::Violation(group.group.violation(kind, findings.table))));
+            findings.found.push(Finding::Group { index: group.group.index, outcome });
         }
         if outcome == Outcome::Aborted {
             // Nothing has run: what stood between the members runs alone.
@@ -279,7 +257,7 @@ impl WrappedGroup {
                     "TIMEOUT respguard: outcome of {name} unknown: the connection to the server was lost before the reply"
                 ),
             };
-            self.answer_all(&mut carried, true, text, of_rider, table, found);
+            self.answer_all(&mut carried, true, text, of_rider, findings);
         }
         self.carried = Some(carried);
         true
@@ -287,21 +265,14 @@ impl WrappedGroup {
 }
 
 /// A group's members get their replies; gives what became of it.
-fn answer_members(
-    group: &mut CarriedGroup,
-    members: &[&[u8]],
-    replies: &mut [Vec<u8>],
-    table: &Table,
-    found: &mut Vec<Finding>,
-) -> Outcome {
+fn answer_members(group: &mut CarriedGroup, members: &[&[u8]], replies: &mut [Vec<u8>], findings: &mut Findings<'_>) -> Outcome {
     let mut array = Vec::with_capacity(members.iter().map(|reply| reply.len()).sum::<usize>() + 16);
     encode::array_header(&mut array, members.len());
     members.iter().for_each(|reply| array.extend_from_slice(reply));
     let errors = members.iter().filter(|reply| value::is_error(reply)).count();
     let top = Top { errors: u32::try_from(errors).unwrap_or(u32::MAX), ..Top::default() };
-    let (mut out, mut of_group) = (Vec::new(), Vec::new());
-    let outcome = group.group.reply_applied(&array, top, &mut out, table, &mut of_group);
-    found.append(&mut of_group);
+    let mut out = Vec::new();
+    let outcome = group.group.reply_applied(&array, top, &mut out, findings);
     let answered = apart(&out, members.len());
     for ((&place, reply), raw) in group.places.iter().zip(answered).zip(members) {
         // What rules about single commands have made of it stays, unless the group is answered otherwise.

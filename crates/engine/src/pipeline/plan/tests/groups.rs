@@ -92,26 +92,7 @@ fn what_is_whole_and_has_waited_long_enough_for_an_optional_member_goes_together
     for (overdue, steps) in [(None, vec![SEND(1..2)]), (Some(now), vec![SEND(1..2), WRAP(0..2)])] {
         let hold = Holding { willing: true, across: true, over: false, overdue };
         let (table, policy) = (&client.table, &client.policy);
-        let rules = Rules {
-            table,
-            policy,
-            transactions: true,
-            probes: true,
-            ttl_fixes: true,
-            setnx_fixes: true,
-            ability: Ability::Able,
-            hold,
-            degraded: false,
-            troubled: false,
-            carries: true,
-            reads_ahead: false,
-            fenced: false,
-            slots: false,
-            unserved: None,
-            alone: false,
-            skips: false,
-            unix_ms: 0,
-        };
+        let rules = Rules { hold, ..Rules::usual(table, policy) };
         let mut planned = Plan::default();
         let (mut session, mut undecided) = (Session::default(), Undecided::default());
         plan(&mut session, &mut undecided, rules, &batch, bytes.as_bytes(), true, &mut planned);

@@ -1,13 +1,21 @@
-//! Holds incomplete groups until their remaining members arrive, and interprets what a plan asks for: a client's task does it,
-//! `explain` describes it.
+//! One client's dialogue without a socket: what it has sent is planned, what may become a group waits, and what follows is told.
+//!
+//! ```text
+//!   bytes -> Batch::parse -> begin -> plan -> note -> Plan::take_out -> follow -> On | Wait(time) | Do(barrier)
+//! ```
+//!
+//! A client's task drives it with what its front reads, a socket or a REST request, and does what it asks for; `explain` drives
+//! it with what it was given, and tells it. Whoever drives it owns the bytes, and knows what time it is.
 
 use std::time::{Duration, Instant};
 
-use super::batch::{Batch, Held};
-use super::plan::{Barrier, Holding, Note, Plan};
+use super::batch::{Batch, Held, Tail};
+use super::plan::{self, Barrier, Holding, Note, Plan, Rules};
+use super::ttl::Undecided;
 use crate::command::Table;
 use crate::link::owed::Seq;
 use crate::policy::{self, Member, Policy, Recognition};
+use crate::session::Session;
 use crate::session::patience::{Carrying, Expired, Patience};
 use respguard_resp::encode;
 use respguard_resp::request::{Limits, RequestParser};
@@ -17,7 +25,7 @@ const EXPIRED_BYTES_MAX: usize = 4096;
 /// Of each argument: a large value says nothing about what comes next.
 const EXPIRED_ARGUMENT_BYTES_MAX: usize = 256;
 
-/// How long what is held waits for the rest of groups, and whether that is worth it.
+/// How long what is held waits for the rest of groups, whether that is worth it, and what rides.
 ///
 /// ```text
 ///           a plan holds something            more has come
@@ -27,7 +35,7 @@ const EXPIRED_ARGUMENT_BYTES_MAX: usize = 256;
 ///    '---------- a plan holds nothing --'- over
 /// ```
 #[derive(Debug, Default)]
-pub struct Hold {
+pub struct Dialogue {
     /// What is held has waited long enough.
     over: bool,
     /// The wait that is under way ends for the oldest of what is held alone, not for all of it.
@@ -35,6 +43,41 @@ pub struct Hold {
     under_way: Option<Box<Wait>>,
     patience: Patience,
     carrying: Carrying,
+}
+
+/// What a client has sent that has not gone on.
+#[derive(Debug, Clone, Copy)]
+pub struct Sent<'a> {
+    /// The whole commands.
+    pub batch: &'a Batch,
+    /// All that has come.
+    pub bytes: &'a [u8],
+    /// What stands behind the whole commands.
+    pub tail: &'a Tail,
+    /// The last read filled its buffer.
+    pub filled: bool,
+    /// The client may send more before it is answered.
+    pub open: bool,
+    /// So much waits behind what is held that it must go.
+    pub must_go: bool,
+}
+
+impl Sent<'_> {
+    /// More is known to be on its way.
+    fn more_comes(&self) -> bool {
+        self.open
+            && match self.tail {
+                Tail::Partial | Tail::More => true,
+                Tail::Clean => self.filled,
+                // What is there is no request that could be waited for.
+                Tail::Large | Tail::Error(_) => false,
+            }
+    }
+
+    /// Nothing comes that could be waited for.
+    fn ends(&self) -> bool {
+        !self.open || matches!(self.tail, Tail::Error(_) | Tail::Large)
+    }
 }
 
 /// More is waited for, for what is held.
@@ -57,7 +100,7 @@ pub enum Next {
     Do(Barrier),
 }
 
-impl Hold {
+impl Dialogue {
     /// True when what is held goes out as it is.
     #[inline]
     pub fn is_over(&self) -> bool {
@@ -79,9 +122,38 @@ impl Hold {
         self.under_way.take().map(|wait| *wait)
     }
 
-    /// How far incomplete groups may be held now. Nothing is waited for where nothing more can come (`ends`), or where so
-    /// much waits behind what is held that it must go (`must_go`).
-    pub fn holding(&self, limits: policy::Hold, ends: bool, must_go: bool, now: Instant) -> Holding {
+    /// A batch is about to be planned. The group whose beginning went out alone last, if the client `is_answered` and goes on
+    /// there, for the third time: it is known to send one command after the other, and is not waited for again.
+    pub fn begin(&mut self, is_answered: bool, batch: &Batch, bytes: &[u8], table: &Table, policy: &Policy) -> Option<usize> {
+        if !batch.all_held().is_empty() {
+            return None;
+        }
+        self.carrying = Carrying::default();
+        if self.over {
+            return None;
+        }
+        self.finds_sequence(is_answered, &bytes[batch.wire(0..1)], table, policy)
+    }
+
+    /// Plans what the client has sent. `rules` says all but what is held and what rides.
+    pub fn plan(
+        &self,
+        (session, undecided): (&mut Session, &mut Undecided),
+        rules: Rules<'_>,
+        sent: Sent<'_>,
+        now: Instant,
+        planned: &mut Plan,
+    ) {
+        let hold = match rules.policy.groups().is_empty() {
+            true => Holding::default(),
+            false => self.holding(rules.policy.hold, sent.ends(), sent.must_go, now),
+        };
+        let rules = Rules { hold, carries: self.carrying.is_willing(), ..rules };
+        let more = sent.more_comes() && !self.over;
+        plan::plan(session, undecided, rules, sent.batch, sent.bytes, more, planned);
+    }
+
+    fn holding(&self, limits: policy::Hold, ends: bool, must_go: bool, now: Instant) -> Holding {
         Holding {
             willing: !limits.gap.is_zero() && self.patience.is_willing() && !ends && !must_go,
             across: self.patience.is_willing_across(),
@@ -91,28 +163,23 @@ impl Hold {
         }
     }
 
-    /// Other commands may ride in transactions of groups.
-    pub fn carries(&self) -> bool {
-        self.carrying.is_willing()
-    }
-
     /// A transaction in which others rode has been answered; `refused` where one of those was.
     pub fn note_carried(&mut self, refused: bool) {
         self.carrying.note(refused);
     }
 
-    /// A batch begins of which nothing is held.
-    pub fn begin_batch(&mut self) {
-        self.carrying = Carrying::default();
-    }
-
-    /// A plan was made; `has_group` says that a group was there as a whole.
-    pub fn note_plan(&mut self, plan: &Plan, has_group: bool) {
+    /// What a plan tells of the client; `has_group` says that a group was there as a whole. Its commands are still in the batch.
+    pub fn note(&mut self, plan: &Plan, has_group: bool, batch: &Batch, bytes: &[u8]) {
         if has_group {
             self.patience.forgive();
         }
         // One wait ends for all that is held.
         self.patience.note_plan(plan.notes.iter().any(|note| matches!(note, Note::Expired { .. })));
+        for note in &plan.notes {
+            if let Note::Expired { group, members } = note {
+                self.expire(*group, &plan.members[members.clone()], batch, bytes);
+            }
+        }
     }
 
     /// True while a beginning that went out alone is to be compared with what comes next.
@@ -123,12 +190,12 @@ impl Hold {
     /// A batch that no rule is about has gone out, and nothing was held.
     #[inline]
     pub fn note_whole(&mut self) {
-        self.begin_batch();
+        self.carrying = Carrying::default();
         self.patience.note_plan(false);
     }
 
     /// The beginning of this group goes out alone.
-    pub fn expire(&mut self, group: usize, members: &[usize], batch: &Batch, bytes: &[u8]) {
+    fn expire(&mut self, group: usize, members: &[usize], batch: &Batch, bytes: &[u8]) {
         let mut sent = Vec::new();
         for &at in members {
             let args = batch.args(bytes, at);
@@ -141,9 +208,7 @@ impl Hold {
         self.patience.expire(Expired { group, members: members.len(), bytes: sent });
     }
 
-    /// The beginning that went out alone last, if the client has been answered and what comes `next` goes on there: three times,
-    /// and the client is known to send one command after the other. The group, when that is known from now on.
-    pub fn finds_sequence(&mut self, is_answered: bool, next: &[u8], table: &Table, policy: &Policy) -> Option<usize> {
+    fn finds_sequence(&mut self, is_answered: bool, next: &[u8], table: &Table, policy: &Policy) -> Option<usize> {
         let expired = self.patience.last_expired()?;
         let is_sequential = is_answered && goes_on(&expired, next, table, policy) && self.patience.strike();
         is_sequential.then_some(expired.group)
@@ -154,16 +219,17 @@ impl Hold {
         self.patience.last_expired();
     }
 
-    /// What `plan` asks for behind what it sends. Its commands have been taken out of the batch; `has_more` says that what
-    /// is waited for has been read already.
+    /// What `plan` asks for behind what it sends. Its commands have been taken out of the batch, behind which stands `tail`.
     #[inline]
     pub fn follow(
         &mut self,
         plan: &mut Plan,
         batch: &Batch,
-        has_more: bool,
+        tail: &Tail,
         times: impl FnOnce() -> (policy::Hold, Instant),
     ) -> Next {
+        // What is waited for has been read already.
+        let has_more = *tail == Tail::More && plan.commands > plan.kept.len();
         match plan.turn.take() {
             None => {
                 self.over = false;
@@ -213,112 +279,24 @@ fn goes_on(before: &Expired, next: &[u8], table: &Table, policy: &Policy) -> boo
 }
 
 impl Plan {
-    /// The commands that stay in the batch because they wait for the rest of their group, each with the place that `seq` keeps
-    /// for it and the time since which it waits.
-    pub fn held(&self, batch: &Batch, seq: impl Fn(usize) -> Seq, now: Instant) -> Vec<(usize, Held)> {
+    /// Takes so many commands out of the batch, and gives how many bytes in front are done with. Those that wait for the rest of
+    /// their group stay, each with the place that `seq` keeps for it and the time since which it waits.
+    pub fn take_out(
+        &self,
+        commands: usize,
+        (batch, bytes): (&mut Batch, &mut [u8]),
+        seq: impl Fn(usize) -> Seq,
+        now: Instant,
+    ) -> usize {
+        if self.kept.is_empty() {
+            return batch.consume(commands);
+        }
         let since = |at| batch.held(at).map_or(now, |held| held.since);
-        self.kept.iter().map(|&(at, begins)| (at, Held { seq: seq(at), since: since(at), begins })).collect()
+        let held = self.kept.iter().map(|&(at, begins)| (at, Held { seq: seq(at), since: since(at), begins }));
+        let held: Vec<_> = held.collect();
+        batch.consume_around(commands, &held, bytes)
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::policy::compile;
-    use crate::policy::rule::{Written, WrittenGroup, WrittenMember};
-    use crate::session::affinity::Reason;
-
-    const GAP: Duration = Duration::from_millis(5);
-    const LONG: Duration = Duration::from_millis(20);
-    const LIMITS: policy::Hold = policy::Hold { gap: GAP, max: LONG };
-
-    fn asks(turn: Option<Barrier>) -> Plan {
-        Plan { turn, ..Plan::default() }
-    }
-
-    fn follow(hold: &mut Hold, turn: Option<Barrier>, has_more: bool) -> Next {
-        hold.follow(&mut asks(turn), &Batch::default(), has_more, || (LIMITS, Instant::now()))
-    }
-
-    #[test]
-    fn each_barrier_but_those_that_wait_is_to_be_done() {
-        let mut hold = Hold::default();
-        assert_eq!(follow(&mut hold, None, false), Next::On);
-        assert_eq!(follow(&mut hold, Some(Barrier::Hold), false), Next::Wait(GAP));
-        assert_eq!(follow(&mut hold, Some(Barrier::Wait), false), Next::Wait(LONG));
-        assert_eq!(follow(&mut hold, Some(Barrier::Wait), true), Next::On, "it has been read already");
-        let pin = Barrier::Pin(Reason::Large);
-        assert_eq!(follow(&mut hold, Some(pin), false), Next::Do(pin));
-    }
-
-    #[test]
-    fn a_gap_ends_the_wait_for_all_that_is_held_until_nothing_is() {
-        let mut hold = Hold::default();
-        assert_eq!(hold.begin_wait(GAP, LONG, None, Instant::now()), GAP);
-        assert!(!hold.is_over());
-        hold.end_wait();
-        assert!(hold.is_over());
-        follow(&mut hold, None, false);
-        assert!(!hold.is_over());
-    }
-
-    #[test]
-    fn the_longest_wait_ends_for_the_oldest_alone() {
-        let mut hold = Hold::default();
-        assert_eq!(hold.begin_wait(LONG, GAP, None, Instant::now()), GAP);
-        hold.end_wait();
-        assert!(!hold.is_over(), "what was held later has time left");
-        assert_eq!(hold.begin_wait(GAP, GAP, None, Instant::now()), GAP);
-        hold.end_wait();
-        assert!(hold.is_over());
-    }
-
-    #[test]
-    fn what_was_waited_for_is_told_once() {
-        let (mut hold, now) = (Hold::default(), Instant::now());
-        hold.begin_wait(GAP, LONG, Some(vec![3]), now);
-        assert_eq!(hold.take_wait(), Some(Wait { since: now, groups: vec![3] }));
-        assert_eq!(hold.take_wait(), None);
-        hold.begin_wait(GAP, LONG, None, now);
-        assert_eq!(hold.take_wait(), None, "a request that is not whole yet belongs to no group");
-    }
-
-    #[test]
-    fn nothing_is_waited_for_where_nothing_more_can_come_or_all_must_go() {
-        let (mut hold, now) = (Hold::default(), Instant::now());
-        assert!(hold.holding(LIMITS, false, false, now).willing);
-        assert!(!hold.holding(LIMITS, true, false, now).willing);
-        let must_go = hold.holding(LIMITS, false, true, now);
-        assert_eq!((must_go.willing, must_go.overdue), (false, Some(now)));
-        assert!(!hold.holding(policy::Hold { gap: Duration::ZERO, max: LONG }, false, false, now).willing);
-        hold.end();
-        assert!(hold.holding(LIMITS, false, false, now).over);
-    }
-
-    #[test]
-    fn who_goes_on_three_times_after_its_answer_is_sequential() {
-        let table = Table::builtin();
-        let member = |template: &str| WrittenMember { template: template.to_owned(), ..WrittenMember::default() };
-        let commands = Some(vec![member("SET a{x} *"), member("SADD b{x} *")]);
-        let written = WrittenGroup { name: "pair".to_owned(), commands, ..WrittenGroup::default() };
-        let policy = compile(&Written { groups: vec![written], ..Written::default() }, &table).expect("good rules");
-        let (mut batch, mut parser) = (Batch::default(), RequestParser::new(Limits::default()));
-        let begins = b"SET a1 v\r\n";
-        batch.parse(&mut parser, &table, begins, usize::MAX);
-        let mut hold = Hold::default();
-        assert_eq!(hold.finds_sequence(true, b"SADD b1 v\r\n", &table, &policy), None, "nothing went out alone");
-        let mut found = Vec::new();
-        for (is_answered, next) in [
-            (false, "SADD b1 v\r\n"),
-            (true, "SADD b2 v\r\n"),
-            (true, "SADD b1 v\r\n"),
-            (true, "SADD b1 v\r\n"),
-            (true, "SADD b1 v\r\n"),
-        ] {
-            hold.expire(0, &[0], &batch, begins);
-            found.push(hold.finds_sequence(is_answered, next.as_bytes(), &table, &policy));
-        }
-        assert_eq!(found, [None, None, None, None, Some(0)]);
-        assert!(!hold.holding(LIMITS, false, false, Instant::now()).willing);
-    }
-}
+mod tests;

@@ -1,0 +1,54 @@
+//! Reads what the server answers while it queues a group: MULTI's `+OK`, then `+QUEUED` for each command.
+
+use super::{MemberReply, WrappedGroup};
+use crate::pipeline::reading::{Findings, Part};
+use respguard_resp::scan::Top;
+
+/// What is answered to MULTI, and to each command behind it.
+pub(super) const BEGUN: &[u8] = b"+OK\r\n";
+const QUEUED: &[u8] = b"+QUEUED\r\n";
+
+impl WrappedGroup {
+    /// Takes those answers at the beginning of `bytes` that say no more than that the transaction has begun, and that a command
+    /// is queued: how many there are, and their bytes.
+    pub(in crate::pipeline) fn take_queued(&mut self, bytes: &[u8]) -> (u32, usize) {
+        let waits_for_other = self.take_back.is_some() || self.is_in_doubt() || !self.gathered.is_empty();
+        let Some(mut place) = self.answered.checked_sub(self.lead()).filter(|_| !waits_for_other) else { return (0, 0) };
+        let (first, mut at) = (place, 0);
+        if place == 0 && bytes.starts_with(BEGUN) {
+            (self.in_transaction, place, at) = (true, 1, BEGUN.len());
+        }
+        if !self.in_transaction {
+            return (0, 0);
+        }
+        let most = (self.queued() + 1).saturating_sub(place) as usize;
+        let queued = bytes[at..].chunks_exact(QUEUED.len()).take(most).take_while(|frame| *frame == QUEUED).count();
+        let frames = place - first + u32::try_from(queued).unwrap_or(u32::MAX);
+        self.answered += frames;
+        (frames, at + queued * QUEUED.len())
+    }
+
+    pub(super) fn admit_queued(&mut self, place: u32, frame: &[u8], out: &mut Vec<u8>, findings: &mut Findings<'_>) {
+        if self.in_transaction && frame == QUEUED {
+            return;
+        }
+        let Some(member) = self.member_at(place) else {
+            if self.in_transaction {
+                self.own_refused.get_or_insert_with(|| frame.into());
+                // What a TTL rule adds stands behind all members, and before the marker.
+                let is_behind = place >= self.queued() - self.own_behind();
+                let is_marker = self.in_doubt.is_some() && place + 1 == self.queued();
+                self.ttl_fix_refused |= is_behind && !is_marker && frame.starts_with(b"-NOPERM ");
+            }
+            return;
+        };
+        if !self.in_transaction {
+            // MULTI was refused, so the member ran at once: this is its own reply.
+            let part = Part { first: true, last: true, top: Top::default() };
+            self.check(MemberReply { place: member, bytes: frame, part }, out, findings);
+            self.replied += 1;
+        } else {
+            self.refused.push((member, frame.into()));
+        }
+    }
+}

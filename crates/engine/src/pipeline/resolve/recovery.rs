@@ -1,0 +1,87 @@
+//! Settles the groups in doubt of one client, one after the other.
+
+use std::time::Instant;
+
+use crate::link::budget::Budget;
+use crate::link::handshake::OrphanedConnection;
+use crate::link::owed::{Owed, Seq};
+use crate::pipeline::group::WrappedGroup;
+use crate::pipeline::in_doubt::{Next, Recovery};
+use crate::pipeline::reading::{ClientSide, Findings};
+use crate::pipeline::sequencer::Sequencer;
+
+impl Sequencer {
+    /// True while a group is unanswered that may be sent again: what its client sends behind it has to wait, or the two
+    /// would change places.
+    pub fn is_fenced(&self) -> bool {
+        !self.marked.is_empty() || self.ahead.any_void()
+    }
+
+    /// True when something is to be done for a group, because its connection was lost.
+    pub fn has_recovery(&mut self) -> bool {
+        self.next_in_doubt().is_some()
+    }
+
+    fn next_in_doubt(&mut self) -> Option<Seq> {
+        (0..self.marked.len()).find_map(|at| {
+            let seq = *self.marked.get(at)?;
+            self.group(seq).filter(|slot| slot.group.has_recovery()).map(|_| seq)
+        })
+    }
+
+    /// What is to be sent for the first group whose connection was lost, or answered in its place.
+    pub fn recovery(
+        &mut self,
+        lost: Option<&OrphanedConnection>,
+        now: Instant,
+        budget: &mut Budget,
+        client: &mut ClientSide<'_>,
+    ) -> Option<Recovery> {
+        let ClientSide { out, found, context, .. } = client;
+        let seq = self.next_in_doubt()?;
+        let group = &mut self.group(seq)?.group;
+        let before = group.remaining();
+        let (next, (read_at, deadline)) = group.next_recovery(lost, now, budget, found)?;
+        let owed = Owed::request(seq, group.remaining());
+        match next {
+            Next::Wait => None,
+            Next::Ask(request) | Next::Again(request) => {
+                debug_assert_eq!(before, owed.frames());
+                Some(Recovery { request, owed, read_at, deadline })
+            }
+            Next::Abort(why) => {
+                self.conclude_doubt(seq, before, out, |group, out| {
+                    group.reply_not_applied(why, out, &mut Findings { table: context.table, found })
+                });
+                None
+            }
+            Next::GiveUp(why) => {
+                self.conclude_doubt(seq, before, out, |group, out| {
+                    group.reply_unknown_lost(why, out, &mut Findings { table: context.table, found })
+                });
+                None
+            }
+        }
+    }
+
+    /// Nobody waits any more for groups whose connection was lost: nothing more is asked about them.
+    pub fn forgo_recovery(&mut self, client: &mut ClientSide<'_>) {
+        let ClientSide { out, found, context, .. } = client;
+        const WHY: &str = "and its client has left";
+        while let Some(seq) = self.next_in_doubt() {
+            let Some(slot) = self.group(seq) else { return };
+            let (frames, is_in_doubt) = (slot.group.remaining(), slot.group.is_in_doubt());
+            let findings = &mut Findings { table: context.table, found };
+            self.conclude_doubt(seq, frames, out, |group, out| match is_in_doubt {
+                true => group.reply_unknown_lost(WHY, out, findings),
+                false => group.reply_not_applied(WHY, out, findings),
+            });
+        }
+    }
+
+    fn conclude_doubt(&mut self, seq: Seq, frames: u32, out: &mut Vec<u8>, reply: impl FnOnce(&mut WrappedGroup, &mut Vec<u8>)) {
+        self.owed = self.owed.saturating_sub(frames as usize);
+        self.write_group(seq, out, |group, sink| (true, reply(group, sink)));
+        self.check();
+    }
+}

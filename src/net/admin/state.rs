@@ -1,0 +1,44 @@
+//! What the operators' endpoints show, and whom they ask.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+
+use super::access::Access;
+use super::live;
+use super::record::Recorder;
+use super::status::Standing;
+use crate::jobs::Jobs;
+use crate::telemetry::exposition::Exposition;
+use crate::telemetry::flush::Flushes;
+use crate::telemetry::readiness::Readiness;
+use crate::telemetry::report::Reporter;
+use crate::telemetry::slow::SlowLog;
+use respguard_engine::policy::Policy;
+
+/// What the endpoints show. Cheap to clone.
+#[derive(Clone)]
+pub struct AdminState {
+    pub exposition: Exposition,
+    /// Asked before each scrape, so that it shows what the workers have counted up to then.
+    pub flushes: Flushes,
+    pub readiness: Readiness,
+    pub access: Access,
+    pub recorder: Recorder,
+    /// Audits and repairs.
+    pub jobs: Jobs,
+    pub live: live::Questions,
+    pub reporter: Reporter,
+    pub slow: SlowLog,
+    pub standing: Standing,
+    /// The rules in force.
+    pub policy: Arc<ArcSwap<Policy>>,
+    /// Places for streams of violations.
+    pub streams: Arc<Semaphore>,
+    /// Ends the serving of clients, as SIGTERM does.
+    pub drain: CancellationToken,
+    /// Ends what is sent without an end of its own.
+    pub shutdown: CancellationToken,
+}

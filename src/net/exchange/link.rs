@@ -1,0 +1,87 @@
+//! Brings a client's commands to another connection: of another lane, or because the one that they use is stuck.
+
+use std::cell::Ref;
+use std::rc::Rc;
+
+use super::Exchange;
+use crate::net::upstream::connection::Link;
+use crate::net::upstream::lane::Lane;
+
+impl Exchange {
+    /// The client's lane.
+    pub fn lane(&self) -> Rc<Lane> {
+        Rc::clone(&self.way.lane())
+    }
+
+    /// The client moves to another lane, onto its shared connection.
+    pub fn set_lane(&self, lane: &Rc<Lane>) {
+        self.way.use_lane(lane);
+        self.set_link(&lane.shared());
+    }
+
+    /// The connection that the client's commands go to.
+    pub fn link(&self) -> Rc<Link> {
+        Rc::clone(&self.way.link())
+    }
+
+    /// The client's commands go to this connection from now on; nothing may be owed on the old one.
+    pub fn set_link(&self, link: &Rc<Link>) {
+        self.way.use_link(link);
+    }
+
+    /// The connection and the lane as they are now; neither can change as long as these are held.
+    pub fn way(&self) -> (Ref<'_, Rc<Link>>, Ref<'_, Rc<Lane>>) {
+        (self.way.link(), self.way.lane())
+    }
+
+    /// True when its server wants a password, and the lane gives it none.
+    pub fn wants_password(&self) -> bool {
+        self.way.link().wants_password() && self.way.lane().key.login.is_none()
+    }
+
+    /// False while too much waits to be written to that.
+    pub fn link_has_room(&self, bytes: usize) -> bool {
+        self.way.link().has_room(bytes)
+    }
+
+    /// A client that is owed nothing leaves a shared connection that is stuck, if there is another one; true if so.
+    pub fn leave_stuck(&self) -> bool {
+        let is_stuck = {
+            let link = self.way.link();
+            link.is_retired() || link.is_stuck()
+        };
+        let leaves = is_stuck && self.leave();
+        self.way.take_moved() || leaves
+    }
+
+    #[cold]
+    fn leave(&self) -> bool {
+        let is_free = {
+            let state = self.state.borrow();
+            // The fence: on at most one connection there is something that is owed to the client.
+            !state.session.affinity.is_pinned() && !state.slots.is_under_way()
+        };
+        if !is_free {
+            return false;
+        }
+        let (link, lane) = (self.link(), self.lane());
+        lane.replace_stuck();
+        let leaves = link.is_retired() && link.may_be_left();
+        if leaves {
+            self.set_link(&lane.shared());
+        }
+        leaves
+    }
+
+    /// A client that is owed nothing goes to this connection of its lane.
+    pub fn go_to(&self, link: &Rc<Link>) {
+        if !self.state.borrow().slots.is_under_way() {
+            self.set_link(link);
+        }
+    }
+
+    /// True while the client's replies are stuck on a connection that others have left, and nobody else is owed anything there.
+    pub fn is_stuck_alone(&self) -> bool {
+        self.way.link().is_stuck_alone()
+    }
+}
