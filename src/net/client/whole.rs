@@ -4,6 +4,7 @@
 use super::connection::Connection;
 use respguard_engine::pipeline::plan::passes_whole;
 use respguard_engine::preflight::Ability;
+use respguard_engine::session::Session;
 
 impl Connection {
     /// True when all commands of the batch have gone out; else nothing has been done.
@@ -17,7 +18,8 @@ impl Connection {
         let (batch, bytes) = (&*self.input.batch, &self.input.bytes[..]);
         let passes = {
             let state = self.exchange.state.borrow();
-            !state.session.affinity.is_pinned() && passes_whole(&state.session, &state.undecided, (&table, &policy), batch, bytes)
+            has_way(&state.session, self.shared.pool.is_cluster())
+                && passes_whole(&state.session, &state.undecided, (&table, &policy), batch, bytes)
         };
         if !passes {
             return false;
@@ -43,11 +45,18 @@ impl Connection {
         let goes_elsewhere = self.exchange.bulk.is_expected()
             || !context.offenders.is_empty()
             || self.input.batch.whole_bytes() > context.limits.shared_request_bytes();
-        if goes_elsewhere || context.watch.finds_still() || context.health.refuses() || self.shared.pool.is_cluster() {
+        if goes_elsewhere || context.watch.finds_still() || context.health.refuses() {
             return false;
         }
         let (link, _) = self.exchange.way();
         let is_known = !matches!(link.ability(), Ability::Unknown | Ability::Silent) || !context.policy().has_guarded_groups();
         is_known && link.was_open() && !link.is_struggling() && !link.is_down() && link.replies_owed_max() == usize::MAX
     }
+}
+
+/// A batch that is sent whole goes over the shared connection or over one that the client keeps for good, which each client of
+/// a cluster has. On one that it has for a while the client's state may decide what a command means.
+fn has_way(session: &Session, is_cluster: bool) -> bool {
+    let is_own = session.affinity.is_pinned() && !session.affinity.is_passing() && !session.affinity.is_tunnel();
+    is_own && !session.subscriptions.any() || !session.affinity.is_pinned() && !is_cluster
 }

@@ -8,6 +8,7 @@ use std::rc::Rc;
 
 use super::connection::{ClusterConnection, INPUT_BYTES_MAX};
 use super::core::{Core, Plain, State};
+use crate::net::upstream::commands::Commands;
 use crate::net::upstream::connection::Link;
 
 /// The end of a connection to the cluster that a link writes to at once.
@@ -27,10 +28,13 @@ impl AtOnce {
         self.0.state.try_borrow().is_ok_and(|state| state.has_room())
     }
 
-    /// Takes what the client has written, and sends it.
-    pub fn write(&self, bytes: &[u8]) {
+    /// Takes what the client has written, and sends it. Where these are the bytes of `commands`, they need not be cut again.
+    pub fn write(&self, bytes: &[u8], commands: Option<&Commands<'_>>) {
         let core = &self.0;
-        core.take_in(bytes);
+        match commands.filter(|_| core.may_take_cut(bytes.len())) {
+            Some(commands) => core.take_cut(bytes, commands),
+            None => core.take_in(bytes),
+        }
         core.dispatch();
         core.note_kept();
         if core.state.borrow().has_to_be_read() {

@@ -9,17 +9,19 @@ use super::pump::Taken;
 use super::reading::Latency;
 use super::{Link, Phase, State};
 use crate::net::clock;
+use crate::net::upstream::commands::Commands;
 use crate::telemetry::label::{Direction, Side};
 use respguard_resp::scan::plain_frames;
 
 impl Link {
-    /// The bytes that were queued last are written now; false where that is left to the task.
+    /// The bytes that were queued last, which may be those of `commands`, are written now; false where that is left to the
+    /// task.
     #[inline]
-    pub(super) fn write_at_once(&self, state: RefMut<'_, State>, bytes: usize) -> bool {
-        self.at_once.borrow().is_some() && self.write_to_cluster(state, bytes)
+    pub(super) fn write_at_once(&self, state: RefMut<'_, State>, bytes: usize, commands: Option<&Commands<'_>>) -> bool {
+        self.at_once.borrow().is_some() && self.write_to_cluster(state, bytes, commands)
     }
 
-    fn write_to_cluster(&self, mut state: RefMut<'_, State>, bytes: usize) -> bool {
+    fn write_to_cluster(&self, mut state: RefMut<'_, State>, bytes: usize, commands: Option<&Commands<'_>>) -> bool {
         let cluster = self.at_once.borrow();
         let Some(cluster) = cluster.as_ref().filter(|cluster| cluster.has_room()) else { return false };
         let are_first = state.out_at == 0 && state.out.len() == bytes && !self.finishing.get();
@@ -32,7 +34,7 @@ impl Link {
         state.writes.note(position, answered, clock::now());
         drop(state);
         self.context.metrics.add_bytes(Side::Upstream, Direction::Out, bytes);
-        cluster.write(&requests);
+        cluster.write(&requests, commands);
         requests.clear();
         let state = &mut *self.state.borrow_mut();
         debug_assert!(state.out.is_empty(), "nothing was queued meanwhile");

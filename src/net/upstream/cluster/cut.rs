@@ -1,0 +1,61 @@
+//! Takes the commands that a client's batch has cut already. Most are about one key, and go to its node as they came.
+
+use super::core::{Core, State};
+use super::intake::Request;
+use crate::net::upstream::commands::Commands;
+use respguard_engine::route::place::{Route, Slots};
+
+impl Core {
+    /// True where so many bytes of whole commands may be taken: what was written before ends with a command, and none of them
+    /// is too long to be held.
+    pub(super) fn may_take_cut(&self, bytes: usize) -> bool {
+        self.state.borrow().is_between_requests() && bytes < self.longest_request()
+    }
+
+    /// Takes commands, of which these are the bytes.
+    pub(super) fn take_cut(&self, bytes: &[u8], commands: &Commands<'_>) {
+        let state = &mut *self.state.borrow_mut();
+        let table = self.nodes.context.table();
+        state.input.extend_from_slice(bytes);
+        // Taken out, so that the rest of the state can change while a command is looked at.
+        let parser = state.parsing.parser.take();
+        let input = std::mem::take(&mut state.input);
+        let first = state.parsed;
+        for (place, id, args) in commands.each() {
+            let (from, through) = (first + place.start, first + place.end);
+            // It went with one before it.
+            if from < state.parsed {
+                continue;
+            }
+            let start = state.input_start + from as u64;
+            let request = Request::of(self, &table, id, args);
+            state.parsed = if state.multi.is_none() && is_about_one_key(&request) {
+                let entry = self.entry(&request, start..state.input_start + through as u64);
+                state.queue.push_back(entry);
+                through
+            } else {
+                from + self.take_request(state, &table, &request, &input[from..], start, place.len())
+            };
+        }
+        state.parsed = state.parsed.max(input.len());
+        state.input = input;
+        state.parsing.parser = parser;
+        drop(table);
+        state.advance();
+    }
+}
+
+/// It goes to the node of its key as it came. What is known by its first key to be the proxy's own is not the client's, and
+/// does not come this way.
+fn is_about_one_key(request: &Request<'_>) -> bool {
+    let is_single = matches!(request.slots, Slots::One { keys: 1, .. });
+    is_single && matches!(request.route, Route::Keys | Route::Split(_)) && !request.spec.is_blocking(request.args)
+}
+
+impl State {
+    fn is_between_requests(&self) -> bool {
+        let is_at_end =
+            self.parsed == self.input.len() && self.parsing.parser.as_ref().is_some_and(|parser| parser.parsed_bytes() == 0);
+        is_at_end && !self.parsing.is_refused && !self.is_closed
+    }
+}
