@@ -419,8 +419,8 @@ impl State {
                     self.out.append(&mut entry.reply);
                 }
                 Phase::Waiting | Phase::Sent => {
-                    if let Some(stream) = entry.stream {
-                        match self.pass_from_stream(stream) {
+                    if entry.stream.is_some() {
+                        match self.pass_from_streams() {
                             true => continue,
                             false => break,
                         }

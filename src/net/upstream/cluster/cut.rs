@@ -20,7 +20,9 @@ impl Core {
         // Taken out, so that the rest of the state can change while a command is looked at.
         let parser = state.parsing.parser.take();
         let input = std::mem::take(&mut state.input);
-        let first = state.parsed;
+        let mut pieces = self.nodes.pieces.take();
+        let (routes, times, first) = (self.nodes.routes(&table), self.times(), state.parsed);
+        let mut goes_at_once = self.goes_at_once(state);
         for (place, id, args) in commands.each() {
             let (from, through) = (first + place.start, first + place.end);
             // It went with one before it.
@@ -28,15 +30,22 @@ impl Core {
                 continue;
             }
             let start = state.input_start + from as u64;
-            let request = Request::of(self, &table, id, args);
-            state.parsed = if state.multi.is_none() && is_about_one_key(&request) {
-                let entry = self.entry(&request, start..state.input_start + through as u64);
-                state.queue.push_back(entry);
-                through
+            let request = Request::of(routes.get(id.index()), &table, id, args);
+            if state.multi.is_none() && is_about_one_key(&request) {
+                let entry = self.entry_at(times, &request, start..state.input_start + through as u64);
+                if goes_at_once {
+                    goes_at_once = self.put_at_once(state, entry, &input[from..through], &mut pieces);
+                } else {
+                    state.queue.push_back(entry);
+                }
+                state.parsed = through;
             } else {
-                from + self.take_request(state, &table, &request, &input[from..], start, place.len())
-            };
+                goes_at_once = false;
+                state.parsed = from + self.take_request(state, &table, &request, &input[from..], start, place.len());
+            }
         }
+        self.send_pieces(state, &mut pieces);
+        self.nodes.pieces.replace(pieces);
         state.parsed = state.parsed.max(input.len());
         state.input = input;
         state.parsing.parser = parser;

@@ -41,13 +41,15 @@ pub(super) struct Request<'a> {
 
 impl<'a> Request<'a> {
     pub(super) fn read(core: &Core, table: &'a Table, args: Args<'a>) -> Request<'a> {
-        Request::of(core, table, table.lookup(args), args)
+        let id = table.lookup(args);
+        Request::of(core.nodes.route(table, id), table, id, args)
     }
 
-    /// The same where it is known what it is.
-    pub(super) fn of(core: &Core, table: &'a Table, id: CommandId, args: Args<'a>) -> Request<'a> {
+    /// The same where it is known what it is, and how such a command is routed.
+    #[inline]
+    pub(super) fn of(route: Route, table: &'a Table, id: CommandId, args: Args<'a>) -> Request<'a> {
         let spec = table.spec(id);
-        Request { id, spec, args, route: core.nodes.route(table, id), slots: slots(spec, args) }
+        Request { id, spec, args, route, slots: slots(spec, args) }
     }
 
     /// Its name, as errors say it.
@@ -271,7 +273,12 @@ impl Core {
 
     /// A request that goes to one node as it is.
     pub(super) fn entry(&self, request: &Request<'_>, bytes: std::ops::Range<u64>) -> Entry {
-        let times = self.times();
+        self.entry_at(self.times(), request, bytes)
+    }
+
+    /// The same for one that was read at this time.
+    #[inline]
+    pub(super) fn entry_at(&self, times: Times, request: &Request<'_>, bytes: std::ops::Range<u64>) -> Entry {
         let is_common = !request.spec.slow && request.spec.timeout == Timeout::Never;
         let deadline = if is_common { Some(times.deadline) } else { self.own_deadline(request, times.now) };
         Entry {
@@ -299,7 +306,7 @@ impl Core {
 
 impl Core {
     /// Until when what is read now is waited for.
-    fn times(&self) -> Times {
+    pub(super) fn times(&self) -> Times {
         let now = State::now();
         if let Some(known) = self.times.get().filter(|known| known.now == now) {
             return known;
