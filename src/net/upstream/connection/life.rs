@@ -58,7 +58,7 @@ impl Link {
     }
 
     /// Runs the link; should that panic, it is begun again as after a loss.
-    async fn watch(self: Rc<Self>) {
+    pub(super) async fn watch(self: Rc<Self>) {
         while let Err(error) = tokio::task::spawn_local(Rc::clone(&self).run()).await
             && error.is_panic()
         {

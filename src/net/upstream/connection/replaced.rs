@@ -36,7 +36,7 @@ impl Link {
 
     /// What was shared becomes this client's own, if nobody else is owed anything here; true if so. It stays one that others
     /// have left: it is never given to anybody else.
-    pub(super) fn take_over(&self, owner: Rc<dyn Recipient>) -> bool {
+    pub(in super::super) fn take_over(&self, owner: Rc<dyn Recipient>) -> bool {
         let is_alone = self.state.borrow().inflight.recipients().all(|who| Rc::ptr_eq(who, &owner) || who.is_gone());
         if !is_alone || !self.is_stuck_alone() || !self.may_be_left() || self.phase() != Phase::Ready {
             return false;

@@ -16,7 +16,7 @@ impl Link {
 
     /// What is told of the server: of a cluster's nodes each is only one of several.
     #[inline]
-    pub(super) fn health(&self) -> &Health {
+    pub(in super::super) fn health(&self) -> &Health {
         match &self.settings.health {
             Some(health) => health,
             None if self.settings.nodes.is_some() => &self.context.nodes_health,
