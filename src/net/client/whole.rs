@@ -2,9 +2,11 @@
 //! usual case. Anything else is done step by step in `sending`.
 
 use super::connection::Connection;
+use crate::net::exchange::State;
 use respguard_engine::pipeline::plan::passes_whole;
 use respguard_engine::preflight::Ability;
 use respguard_engine::session::Session;
+use respguard_engine::session::reply_mode::ReplyMode;
 
 impl Connection {
     /// True when all commands of the batch have gone out; else nothing has been done.
@@ -18,7 +20,7 @@ impl Connection {
         let (batch, bytes) = (&*self.input.batch, &self.input.bytes[..]);
         let passes = {
             let state = self.exchange.state.borrow();
-            has_way(&state.session, self.shared.pool.is_cluster())
+            has_way(&state, self.shared.pool.is_cluster())
                 && passes_whole(&state.session, &state.undecided, (&table, &policy), batch, bytes)
         };
         if !passes {
@@ -45,7 +47,9 @@ impl Connection {
         let goes_elsewhere = self.exchange.bulk.is_expected()
             || !context.offenders.is_empty()
             || self.input.batch.whole_bytes() > context.limits.shared_request_bytes();
-        if goes_elsewhere || context.watch.finds_still() || context.health.refuses() {
+        // Rules may answer for the slots of a cluster that nobody serves.
+        let is_in_doubt = context.watch.finds_still() || context.health.refuses() || self.shared.pool.unserved().is_some();
+        if goes_elsewhere || is_in_doubt {
             return false;
         }
         let (link, _) = self.exchange.way();
@@ -56,7 +60,9 @@ impl Connection {
 
 /// A batch that is sent whole goes over the shared connection or over one that the client keeps for good, which each client of
 /// a cluster has. On one that it has for a while the client's state may decide what a command means.
-fn has_way(session: &Session, is_cluster: bool) -> bool {
-    let is_own = session.affinity.is_pinned() && !session.affinity.is_passing() && !session.affinity.is_tunnel();
-    is_own && !session.subscriptions.any() || !session.affinity.is_pinned() && !is_cluster
+fn has_way(state: &State, is_cluster: bool) -> bool {
+    let Session { affinity, subscriptions, .. } = &state.session;
+    let is_own = affinity.is_pinned() && !affinity.is_passing() && !affinity.is_tunnel();
+    let is_usual = !subscriptions.any() && state.slots.reply_mode() == ReplyMode::On;
+    is_own && is_usual || !affinity.is_pinned() && !is_cluster
 }
