@@ -19,7 +19,7 @@ use respguard_engine::route::slots::SLOTS;
 
 /// How often the nodes are asked that nobody doubts.
 const PERIOD: Duration = Duration::from_secs(2);
-/// The same while slots have no owner.
+/// The same while slots have no owner, or the node that stands for all is not there.
 const PERIOD_OF_NEED: Duration = Duration::from_millis(100);
 /// Between two questions at least.
 const PAUSE: Duration = Duration::from_millis(20);
@@ -56,7 +56,7 @@ impl Watch {
     pub async fn run(mut self) {
         loop {
             self.look().await;
-            let is_whole = self.mapping.current().served() == SLOTS;
+            let is_whole = self.mapping.current().served() == SLOTS && self.is_represented();
             tokio::time::sleep(PAUSE).await;
             tokio::select! {
                 () = tokio::time::sleep(if is_whole { PERIOD } else { PERIOD_OF_NEED }) => {}
@@ -157,6 +157,14 @@ impl Watch {
                 warn!(without = SLOTS - served, "no node serves some slots of the cluster");
             }
         }
+    }
+
+    /// True where the node that stands for all serves slots, and has answered.
+    fn is_represented(&self) -> bool {
+        let map = self.mapping.current();
+        self.election.current().is_some_and(|node| {
+            map.shards.iter().any(|shard| shard.address == node.address) && !map.silent.contains(&node.address)
+        })
     }
 
     /// Any node that answers will do for questions about no key.

@@ -14,6 +14,7 @@ use respguard_engine::pipeline::finding::Fault;
 use super::gather::Gather;
 use super::login::Login;
 use super::nodes::NodeName;
+use super::retry::Retry;
 use super::scripts::Needs;
 use super::subscriptions::Change;
 
@@ -126,8 +127,7 @@ pub(super) struct Again {
     pub(super) asks: Option<NodeName>,
     /// To this node, for nobody knows its slot.
     pub(super) node: Option<NodeName>,
-    pub(super) not_before: Option<Instant>,
-    pub(super) tries: u32,
+    pub(super) retry: Retry,
     /// Behind these requests, so many, which load what it runs;
     pub(super) loads: Option<(Vec<u8>, u32)>,
     /// that was done before.
@@ -192,6 +192,6 @@ impl Entry {
 
     /// It waits for its time.
     pub(super) fn is_paused(&self, now: Instant) -> bool {
-        self.again.as_ref().and_then(|again| again.not_before).is_some_and(|at| at > now)
+        self.again.as_ref().is_some_and(|again| !again.retry.is_due(now))
     }
 }

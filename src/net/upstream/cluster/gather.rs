@@ -4,6 +4,7 @@ use super::core::{Core, State};
 use super::entry::{Entry, Kind, Lease};
 use super::intake::Request;
 use super::nodes::NodeName;
+use super::retry::Retry;
 use respguard_engine::pipeline::finding::Fault;
 use respguard_engine::route::merge::Merge;
 use respguard_engine::route::place::Split;
@@ -65,8 +66,7 @@ pub(super) struct Part {
     /// To this node, behind ASKING.
     pub(super) asks: Option<NodeName>,
     pub(super) skip: u32,
-    pub(super) not_before: Option<std::time::Instant>,
-    pub(super) tries: u32,
+    pub(super) retry: Retry,
     pub(super) sent_to: Option<NodeName>,
     /// It waits at its node, on a connection of its own.
     pub(super) waits: bool,
@@ -76,8 +76,8 @@ pub(super) struct Part {
 impl Part {
     fn new(request: Vec<u8>, target: Target) -> Part {
         let (progress, reply) = (Progress::Waiting, Vec::new());
-        let (asks, not_before, sent_to, lease) = Default::default();
-        Part { request, target, progress, reply, asks, skip: 0, not_before, tries: 0, sent_to, waits: false, lease }
+        let (asks, retry, sent_to, lease) = Default::default();
+        Part { request, target, progress, reply, asks, skip: 0, retry, sent_to, waits: false, lease }
     }
 
     pub(super) fn again(&self, target: Target) -> Part {

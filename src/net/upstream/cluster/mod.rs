@@ -4,7 +4,7 @@
 //! `intake` cuts what is written into requests and says of each where it goes, `cut` takes those that the client's batch has cut
 //! already. `dispatch` sends each to its node over connections that all clients of the worker share (`nodes`), `scatter` all
 //! single requests for one node in one piece, whose replies come in `streams`. `replies` takes what comes back, follows
-//! redirects, and lets replies leave in the order of the requests. `transaction`
+//! redirects (`retry` says when), and lets replies leave in the order of the requests. `transaction`
 //! looks after WATCH, MULTI and EXEC, `gather` after requests that several nodes answer, of which `parts` sends each part,
 //! `own` answers in the cluster's name, `login` changes who the client is. `subscriptions` says on which nodes a client
 //! listens, `listener` takes what comes from each, `messages` hands it on.
@@ -29,6 +29,7 @@ pub mod nodes;
 mod own;
 mod parts;
 mod replies;
+mod retry;
 mod scatter;
 mod scripts;
 mod streams;

@@ -8,7 +8,7 @@ use super::core::{Core, State};
 use super::dispatch::ASKING;
 use super::entry::{Kind, Lease, Phase};
 use super::gather::{Gather, Part, Progress, Target};
-use super::replies::{AT_ONCE_MAX, Course, pause};
+use super::replies::Course;
 use crate::net::clock;
 use crate::net::memory_budget::LITTLE;
 use crate::net::upstream::connection::Phase as LinkPhase;
@@ -32,7 +32,7 @@ impl Core {
             if part.progress != Progress::Waiting {
                 continue;
             }
-            let is_sent = part.not_before.is_none_or(|at| at <= now) && self.send_part(part, (number, at), deadline);
+            let is_sent = part.retry.is_due(now) && self.send_part(part, (number, at), deadline);
             is_all_sent &= is_sent;
             wrote.extend(part.sent_to.clone().filter(|_| is_sent));
         }
@@ -156,9 +156,7 @@ impl Recipient for PartOf {
             match Redirect::read(&part.reply, slot) {
                 Some(redirect) => {
                     let course = core.follow(&redirect, slot, part.sent_to.as_ref());
-                    part.tries += 1;
-                    let is_later = matches!(course, Course::Later) || part.tries > AT_ONCE_MAX;
-                    part.not_before = is_later.then(|| clock::now() + pause(part.tries));
+                    course.count(&mut part.retry, clock::now());
                     if let Course::Ask(address) = course {
                         part.asks = Some(address);
                     }

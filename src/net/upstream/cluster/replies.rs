@@ -6,6 +6,7 @@ use super::core::{Core, State};
 use super::dispatch::no_exec;
 use super::entry::{Kind, Phase, Shows};
 use super::nodes::NodeName;
+use super::retry::Retry;
 use super::streams::of_address;
 use crate::net::address::Address;
 use crate::net::clock;
@@ -18,12 +19,6 @@ use respguard_engine::pipeline::reading::Part;
 use respguard_engine::route::redirect::Redirect;
 use respguard_resp::scan::elements;
 
-/// Before a request goes again to a node that could not serve it.
-const PAUSE_MIN: Duration = Duration::from_millis(2);
-const PAUSE_MAX: Duration = Duration::from_millis(100);
-/// Redirects that are followed at once.
-pub(super) const AT_ONCE_MAX: u32 = 4;
-
 /// What is to be done about a redirect.
 pub(super) enum Course {
     /// To the node that the slot is known to be at.
@@ -32,6 +27,16 @@ pub(super) enum Course {
     Node(NodeName),
     Ask(NodeName),
     Later,
+}
+
+impl Course {
+    /// Says when the request may go.
+    pub(super) fn count(&self, retry: &mut Retry, now: Instant) {
+        match self {
+            Course::Later => retry.pause(now),
+            Course::Owner | Course::Node(_) | Course::Ask(_) => retry.follow(now),
+        }
+    }
 }
 
 impl Core {
@@ -70,7 +75,6 @@ impl Core {
 
     /// The request goes out once more, as it did not run.
     fn again(&self, state: &mut State, place: usize, course: Course) {
-        let now = clock::now();
         let entry = &mut state.queue[place];
         state.reply_bytes = state.reply_bytes.saturating_sub(entry.reply.len());
         entry.reply.clear();
@@ -85,9 +89,7 @@ impl Core {
             atomic.ends.clear();
         }
         let again = entry.again();
-        again.tries += 1;
-        let is_later = matches!(course, Course::Later) || again.tries > AT_ONCE_MAX;
-        again.not_before = is_later.then(|| now + pause(again.tries));
+        course.count(&mut again.retry, clock::now());
         (again.asks, again.node) = match course {
             Course::Ask(address) => (Some(address), None),
             Course::Node(address) => (None, Some(address)),
@@ -286,10 +288,6 @@ impl Core {
         entry.abort_own();
         self.over(state, place, Phase::Failed(fault));
     }
-}
-
-pub(super) fn pause(tries: u32) -> Duration {
-    (PAUSE_MIN * 2u32.saturating_pow(tries.min(10))).min(PAUSE_MAX)
 }
 
 impl Recipient for Core {

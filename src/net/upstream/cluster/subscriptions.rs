@@ -14,7 +14,8 @@ use super::entry::{Kind as EntryKind, Lease, Phase};
 use super::listener::{Listener, ended_by_node, message_of};
 use super::messages::confirm;
 use super::nodes::NodeName;
-use super::replies::{Course, pause};
+use super::replies::Course;
+use super::retry::Retry;
 use crate::net::clock;
 use crate::net::upstream::Recipient;
 use crate::net::upstream::connection::Phase as LinkPhase;
@@ -85,8 +86,7 @@ pub(super) struct Subscriptions {
     unsettled: BTreeSet<Name>,
     /// The map that they were settled by.
     version: u64,
-    not_before: Option<Instant>,
-    tries: u32,
+    retry: Retry,
 }
 
 impl Subscriptions {
@@ -114,8 +114,7 @@ impl Subscriptions {
     fn drop_lost(&mut self, now: Instant, returning: &mut Vec<(Lease, bool)>) {
         let is_lost = |one: &Listening| one.listener.is_lost.get() || one.lease.link.phase() == LinkPhase::Closed;
         for lost in self.listening.extract_if(.., |one| is_lost(one)) {
-            self.tries += 1;
-            self.not_before = Some(now + pause(self.tries));
+            self.retry.pause(now);
             for name in lost.names {
                 if let Some(wanted) = self.wanted.get_mut(&name) {
                     wanted.stop_hearing(lost.listener.id, now);
@@ -229,7 +228,7 @@ impl Core {
             subscriptions.version = version;
             subscriptions.unsettled = subscriptions.wanted.keys().cloned().collect();
         }
-        if subscriptions.not_before.is_none_or(|at| at <= now) {
+        if subscriptions.retry.is_due(now) {
             for name in std::mem::take(&mut subscriptions.unsettled) {
                 if !self.settle(subscriptions, &name, now) {
                     subscriptions.unsettled.insert(name);
@@ -377,7 +376,7 @@ impl Core {
         let Some(subscriptions) = &mut state.subscriptions else { return };
         let Some(wanted) = subscriptions.wanted.get_mut(name) else { return };
         if !value::is_error(answer) {
-            (wanted.missing_since, subscriptions.tries) = (None, 0);
+            (wanted.missing_since, subscriptions.retry) = (None, Retry::default());
             if name.is_everywhere() {
                 wanted.heard_on.push(id);
             } else {
@@ -390,8 +389,7 @@ impl Core {
             one.names.remove(name);
             NodeName::clone(&one.address)
         });
-        subscriptions.tries += 1;
-        subscriptions.not_before = Some(clock::now() + pause(subscriptions.tries));
+        subscriptions.retry.pause(clock::now());
         subscriptions.unsettled.insert(name.clone());
         match Redirect::read(answer, name.slot()) {
             // Half of a slot's keys mean nothing to its channels.
