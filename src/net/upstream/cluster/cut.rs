@@ -3,6 +3,7 @@
 use super::core::{Core, State};
 use super::intake::Request;
 use crate::net::upstream::commands::Commands;
+use respguard_engine::command::Timeout;
 use respguard_engine::route::place::{Route, Slots};
 
 impl Core {
@@ -31,13 +32,9 @@ impl Core {
             }
             let start = state.input_start + from as u64;
             let request = Request::of(routes.get(id.index()), &table, id, args);
-            if state.multi.is_none() && is_about_one_key(&request) {
-                let entry = self.entry_at(times, &request, start..state.input_start + through as u64);
-                if goes_at_once {
-                    goes_at_once = self.put_at_once(state, entry, &input[from..through], &mut pieces);
-                } else {
-                    state.queue.push_back(entry);
-                }
+            if let Some(slot) = only_slot(&request).filter(|_| state.multi.is_none()) {
+                state.queue.push_back(self.entry_at(times, &request, start..state.input_start + through as u64));
+                goes_at_once = goes_at_once && self.collect_last(state, slot, &input[from..through], &mut pieces);
                 state.parsed = through;
             } else {
                 goes_at_once = false;
@@ -54,11 +51,14 @@ impl Core {
     }
 }
 
-/// It goes to the node of its key as it came. What is known by its first key to be the proxy's own is not the client's, and
-/// does not come this way.
-fn is_about_one_key(request: &Request<'_>) -> bool {
-    let is_single = matches!(request.slots, Slots::One { keys: 1, .. });
-    is_single && matches!(request.route, Route::Keys | Route::Split(_)) && !request.spec.is_blocking(request.args)
+/// The slot of a command that goes to the node of its only key as it came.
+#[inline]
+fn only_slot(request: &Request<'_>) -> Option<u16> {
+    let goes_there = matches!(request.route, Route::Keys | Route::Split(_)) && request.spec.timeout == Timeout::Never;
+    match request.slots {
+        Slots::One { slot, keys: 1 } if goes_there => Some(slot),
+        _ => None,
+    }
 }
 
 impl State {

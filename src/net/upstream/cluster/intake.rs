@@ -277,7 +277,7 @@ impl Core {
     }
 
     /// The same for one that was read at this time.
-    #[inline]
+    #[inline(always)]
     pub(super) fn entry_at(&self, times: Times, request: &Request<'_>, bytes: std::ops::Range<u64>) -> Entry {
         let is_common = !request.spec.slow && request.spec.timeout == Timeout::Never;
         let deadline = if is_common { Some(times.deadline) } else { self.own_deadline(request, times.now) };

@@ -107,23 +107,18 @@ impl Core {
         is_sent && is_plain && state.version == self.nodes.version()
     }
 
-    /// Puts a single request into the queue, and what it was written as into the piece for its node, before which nothing
-    /// waits; false where that has no connection that is ready.
+    /// Takes the last request, a single one about this slot before which nothing waits, into the piece for its node; false where
+    /// that has no connection that is ready.
     #[inline]
-    pub(super) fn put_at_once(&self, state: &mut State, mut entry: Entry, written: &[u8], pieces: &mut Pieces) -> bool {
-        let number = state.first + state.queue.len() as u64;
-        let stream = entry.slot.and_then(|slot| self.stream_of(state, slot));
-        let is_sent = match stream.and_then(|stream| Some((stream, state.streams.get(stream)?))) {
-            Some((stream, known)) => {
-                pieces.add(stream, known, &entry, number, written);
-                entry.go_in(stream);
-                state.next = number + 1;
-                true
-            }
-            None => false,
-        };
-        state.queue.push_back(entry);
-        is_sent
+    pub(super) fn collect_last(&self, state: &mut State, slot: u16, written: &[u8], pieces: &mut Pieces) -> bool {
+        let Some(stream) = self.stream_of(state, slot) else { return false };
+        let State { queue, streams, first, next, .. } = state;
+        let through = *first + queue.len() as u64;
+        let (Some(entry), Some(known)) = (queue.back_mut(), streams.get(stream)) else { return false };
+        pieces.add(stream, known, entry, through - 1, written);
+        entry.go_in(stream);
+        *next = through;
+        true
     }
 
     /// The stream of what is about this slot; `None` where its node has no connection that is ready.
