@@ -17,7 +17,7 @@ use respguard_engine::policy::rule::{TtlAction, Written, WrittenExpect, WrittenG
 use respguard_engine::policy::{Policy, compile};
 use respguard_resp::encode;
 
-use served::{Worker, first_slot};
+use served::Worker;
 use server::Server;
 
 const CLIENTS: usize = 8;
@@ -29,17 +29,14 @@ const STRETCH: Duration = Duration::from_millis(1500);
 const COMMANDS_MIN: u64 = 100_000;
 /// An allocation per command, per turn or per tick is in each of them.
 const STRETCHES_MAX: usize = 5;
-/// A node serves only some time after its start.
-const NODE_PATIENCE: Duration = Duration::from_secs(20);
 
-/// GET and SET in turn of keys that lie in many slots, and how many bytes Redis answers to them.
+/// GET and SET in turn, and how many bytes Redis answers to them.
 fn batch() -> (Vec<u8>, usize) {
     let (mut requests, mut replies) = (Vec::new(), Vec::new());
-    for number in 0..DEPTH / 2 {
-        let key = format!("steady:{number}").into_bytes();
-        encode::request(&mut requests, &[b"SET", &key, &VALUE]);
+    for _ in 0..DEPTH / 2 {
+        encode::request(&mut requests, &[b"SET", b"steady", &VALUE]);
         encode::simple(&mut replies, "OK");
-        encode::request(&mut requests, &[b"GET", &key]);
+        encode::request(&mut requests, &[b"GET", b"steady"]);
         encode::bulk(&mut replies, &VALUE);
     }
     (requests, replies.len())
@@ -65,9 +62,9 @@ fn play(clients: &mut [TcpStream], long: Duration) {
 /// What the worker allocates at depth 16: while clients come, and over all commands of one stretch once they have been
 /// served for a while. Whenever the machine keeps the server from answering for some milliseconds, the worker takes ways
 /// that it has not taken before, and their buffers are made once: then the next stretch counts.
-fn allocations_under(policy: Policy, nodes: usize) -> (u64, Vec<u64>) {
-    let servers = if nodes > 1 { (0..nodes).map(|node| start_node(node, nodes)).collect() } else { vec![Server::start()] };
-    let worker = Worker::start(&servers.iter().map(Server::port).collect::<Vec<_>>(), policy);
+fn allocations_under(policy: Policy) -> (u64, Vec<u64>) {
+    let server = Server::start();
+    let worker = Worker::start(server.port(), policy);
     let mut clients = Vec::new();
     let first = counting::on_worker(|| {
         clients.extend((0..CLIENTS).map(|_| worker.connect()));
@@ -80,28 +77,6 @@ fn allocations_under(policy: Policy, nodes: usize) -> (u64, Vec<u64>) {
     drop(clients);
     worker.end();
     (first, steady)
-}
-
-/// A node that knows no other and serves its share of the slots.
-fn start_node(node: usize, nodes: usize) -> Server {
-    let server = Server::start_with(&["--cluster-enabled", "yes", "--cluster-require-full-coverage", "no"]);
-    let mut connection = server.connect();
-    let mut slots = redis::cmd("CLUSTER");
-    slots.arg("ADDSLOTS");
-    (first_slot(node, nodes)..first_slot(node + 1, nodes)).for_each(|slot| {
-        slots.arg(slot);
-    });
-    slots.exec(&mut connection).expect("they are nobody's");
-    let deadline = Instant::now() + NODE_PATIENCE;
-    let mut serves = || {
-        let info: String = redis::cmd("CLUSTER").arg("INFO").query(&mut connection).expect("an answer");
-        info.contains("cluster_state:ok")
-    };
-    while !serves() {
-        assert!(Instant::now() < deadline, "the node does not serve");
-        std::thread::sleep(Duration::from_millis(20));
-    }
-    server
 }
 
 /// Rules of every kind that look at every command and match none.
@@ -126,13 +101,8 @@ fn rules() -> Policy {
 // One test: the counter is the process', and what one worker allocates must not hide behind another.
 #[test]
 fn a_worker_at_a_steady_pace_allocates_nothing() {
-    let settings = [
-        (Policy::passive(), 1, "without rules"),
-        (rules(), 1, "with rules that match nothing"),
-        (Policy::passive(), 3, "before a cluster"),
-    ];
-    for (policy, nodes, what) in settings {
-        let (first, steady) = allocations_under(policy, nodes);
+    for (policy, what) in [(Policy::passive(), "without rules"), (rules(), "with rules that match nothing")] {
+        let (first, steady) = allocations_under(policy);
         assert!(first > CLIENTS as u64, "clients that come cost something, so the counter sees the worker: {first}");
         assert!(steady.contains(&0), "{what}: {steady:?} in stretches of {COMMANDS_MIN} commands or more");
     }

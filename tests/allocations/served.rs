@@ -8,10 +8,7 @@ use std::time::Duration;
 use respguard::net::address::Address;
 use respguard::net::registry::{Mailbox, Message, Registry, Socket};
 use respguard::net::topology::Primary;
-use respguard::net::topology::cluster::{Cluster, Shard, SlotMap};
 use respguard::net::upstream::Settings;
-use respguard::net::upstream::cluster::nodes::{Announced, ClusterSettings};
-use respguard::net::upstream::cluster::{Scripts, Traffic};
 use respguard::net::upstream::connections::Connections;
 use respguard::net::worker::{self, Setup};
 use respguard::telemetry::exposition::Exposition;
@@ -20,7 +17,6 @@ use respguard::telemetry::slow::SlowLog;
 use respguard_engine::command::Table;
 use respguard_engine::link::budget::Allowance;
 use respguard_engine::policy::Policy;
-use respguard_engine::route::slots::SLOTS;
 use tokio::sync::mpsc;
 
 /// Far longer than anything here takes.
@@ -35,19 +31,18 @@ pub struct Worker {
 }
 
 impl Worker {
-    /// Starts a worker in front of the redis-server at this port of the loopback; of several in front of a cluster, of whose
-    /// slots each has an equal share.
-    pub fn start(upstream_ports: &[u16], policy: Policy) -> Worker {
+    /// Starts a worker in front of the redis-server at this port of the loopback.
+    pub fn start(upstream_port: u16, policy: Policy) -> Worker {
         // The recorder counts as in the real process; the second worker of one process finds it installed.
         let exposition = Exposition::install().unwrap_or_else(|_| Exposition::build().1);
         let (sender, mailbox) = mpsc::channel(64);
         let (load, registry, mut flushes) = (Arc::default(), Arc::new(Registry::new(1000)), Flushes::default());
         let thread = worker::start(Setup {
             number: 0,
-            upstream: settings(upstream_ports),
+            upstream: settings(upstream_port),
             acceptor: None,
             users: None,
-            exclusive: upstream_ports.len() > 1,
+            exclusive: false,
             table: Arc::new(Table::builtin()),
             policy: Arc::new(policy),
             registry: Arc::clone(&registry),
@@ -87,35 +82,9 @@ impl Worker {
     }
 }
 
-fn address(port: u16) -> Address {
-    Address::Tcp { host: "127.0.0.1".to_owned(), port }
-}
-
-/// The first slot of this one of so many nodes.
-pub fn first_slot(node: usize, nodes: usize) -> u16 {
-    u16::try_from(node * SLOTS / nodes).expect("a slot")
-}
-
-fn cluster(ports: &[u16]) -> Arc<ClusterSettings> {
-    let (mapping, cluster) = Cluster::unknown();
-    let shards = ports.iter().enumerate().map(|(at, port)| {
-        let slots = (first_slot(at, ports.len()), first_slot(at + 1, ports.len()) - 1);
-        (Shard { address: address(*port), id: port.to_string(), slots: 0 }, vec![slots])
-    });
-    assert!(mapping.take(SlotMap::new(1, shards)), "it was not known before");
-    let announced = Announced { host: String::new(), port: 0, id: String::new() };
-    Arc::new(ClusterSettings {
-        cluster,
-        announced,
-        split_writes: false,
-        scripts: Scripts::default(),
-        traffic: Traffic::default(),
-    })
-}
-
-fn settings(ports: &[u16]) -> Settings {
+fn settings(port: u16) -> Settings {
     Settings {
-        primary: Primary::fixed(address(ports[0])),
+        primary: Primary::fixed(Address::Tcp { host: "127.0.0.1".to_owned(), port }),
         tls: None,
         connect_timeout: TIMEOUT,
         request_timeout: TIMEOUT,
@@ -132,7 +101,7 @@ fn settings(ports: &[u16]) -> Settings {
         retries: Allowance { share: 0.2, per_second: 10.0 },
         reconnected: tokio::sync::watch::Sender::default(),
         limits: Arc::default(),
-        cluster: (ports.len() > 1).then(|| cluster(ports)),
+        cluster: None,
         is_node: false,
         reached_at: None,
     }

@@ -24,18 +24,14 @@ pub struct Server {
 impl Server {
     /// Starts redis-server on a port that the OS calls free and waits until it answers.
     pub fn start() -> Server {
-        Server::start_with(&[])
-    }
-
-    /// The same with more arguments.
-    pub fn start_with(more: &[&str]) -> Server {
         let directory = tempfile::tempdir().expect("a temporary directory");
-        let port = free_port();
+        let free = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let port = free.local_addr().expect("its address").port();
+        drop(free);
         let program = Program::under_test();
         let process = Command::new(&program.path)
             .args(["--port", &port.to_string()])
             .args(program.arguments())
-            .args(more)
             .arg("--dir")
             .arg(directory.path())
             .stdout(Stdio::null())
@@ -78,12 +74,6 @@ impl Server {
         answer.truncate(answer.len() - b"+PONG\r\n".len());
         answer
     }
-}
-
-/// One that leaves room for a cluster's own port, which is higher by 10,000.
-fn free_port() -> u16 {
-    let port = || TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("a free port").port();
-    std::iter::repeat_with(port).find(|port| *port <= 55_535).expect("there are many")
 }
 
 impl Drop for Server {
