@@ -52,7 +52,7 @@ impl Connection {
         if goes_elsewhere || is_in_doubt {
             return false;
         }
-        let (link, _) = self.exchange.way();
+        let (link, _) = self.exchange.link_and_lane();
         let is_known = !matches!(link.ability(), Ability::Unknown | Ability::Silent) || !context.policy().has_guarded_groups();
         is_known && link.was_open() && !link.is_struggling() && !link.is_down() && link.replies_owed_max() == usize::MAX
     }

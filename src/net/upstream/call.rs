@@ -64,7 +64,7 @@ pub async fn ask(link: &Link, question: &[u8], longest: Duration) -> Option<Vec<
 }
 
 /// A request whose answer nobody needs.
-pub fn tell(link: &Link, request: &[u8], longest: Duration) {
+pub fn send_and_forget(link: &Link, request: &[u8], longest: Duration) {
     let now = clock::now();
     // A connection that has ended tells nobody anything.
     let _ = link.send(Rc::new(Discard), &[request], Owed::answer(), Times::within(now, longest));
