@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::*;
+use crate::net::clock;
 use crate::net::upstream::tests::{context, server, settings};
 use crate::net::upstream::{Admitted, PING};
 use crate::telemetry::exposition::Exposition;
