@@ -1,47 +1,53 @@
 //! One upstream connection, as the rest of the program sees it.
 //!
-//! `life` opens it, brings it back after a loss and ends it. While it is there `outgoing` takes what is to be sent, `pump`
-//! moves its bytes, `reading` cuts what comes in into frames, `on_tick` looks after its deadlines, `head_of_line` after a head
-//! that keeps others waiting, `held_up` after the time that a client takes, `silence` after a head that the server keeps
-//! waiting, `slow` after requests that take long, `standing` after who may go on over a new one, `term` after whether its server is still the primary, `blame` after
-//! over whom it was lost, `room` after who waits for room. Behind a loss `replay_buffer` saves the reads for the next connection, and `orphan_kill` has the server
-//! end the one that was lost.
+//! `spawn` makes it, `life` opens it, brings it back after a loss and ends it, `loss` tells those who were owed something. `role`
+//! says what it is there for, `status` how far it has come, `transactions` whether it does MULTI and EXEC. While it is there
+//! `outgoing` takes what is to be sent, `pump` moves its bytes, `reading` cuts what comes in into frames. `on_tick` looks after its
+//! deadlines, `head_of_line` after a head that keeps others waiting, `replaced` after another connection in its place, `held_up`
+//! after the time that a client takes, `silence` after a head that the server keeps waiting, `slow` after requests that take long,
+//! `standing` after who may go on over a new one, `term` after whether its server is still the primary, `blame` after over whom it
+//! was lost, `room` after who waits for room. Behind a loss `replay_buffer` saves the reads for the next connection, and
+//! `orphan_kill` has the server end the one that was lost.
 
 mod blame;
 mod head_of_line;
 mod held_up;
 mod life;
+mod loss;
 mod on_tick;
 mod orphan_kill;
 mod outgoing;
 mod pump;
 mod reading;
+mod replaced;
 mod replay_buffer;
+mod role;
 mod room;
 mod silence;
 mod slow;
+mod spawn;
 mod standing;
+mod status;
 mod term;
+mod transactions;
 mod wire;
 
 use std::cell::{Cell, RefCell};
 use std::io;
 use std::rc::Rc;
 use std::task::{Context as TaskContext, Poll, Waker};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::connections::{Permit, Presence};
 use super::{Reach, Recipient};
-use crate::net::clock;
 use crate::net::context::Context;
-use crate::net::health::Health;
 use crate::net::topology::View;
 use crate::telemetry::label::UpstreamState;
 use blame::Blame;
 use head_of_line::HeadOfLine;
-use held_up::{HeldUp, Stop};
+use held_up::HeldUp;
 use respguard_engine::link::handshake::{ConnectParams, OrphanedConnection, Refusal, ServerInfo};
-use respguard_engine::link::inflight::{Cut, Inflight, Owner};
+use respguard_engine::link::inflight::{Cut, Inflight};
 use respguard_engine::link::owed::Owed;
 use respguard_engine::pipeline::finding::Fault;
 use respguard_engine::preflight::Ability;
@@ -203,178 +209,6 @@ pub(super) enum Loss {
 }
 
 impl Link {
-    /// How far the link has come.
-    pub fn phase(&self) -> Phase {
-        self.state.borrow().phase
-    }
-
-    /// What is told of the server: of a cluster's nodes each is only one of several.
-    #[inline]
-    pub(super) fn health(&self) -> &Health {
-        match &self.settings.health {
-            Some(health) => health,
-            None if self.settings.nodes.is_some() => &self.context.nodes_health,
-            None => &self.context.health,
-        }
-    }
-
-    /// Since when it can be used.
-    pub fn opened_at(&self) -> Option<Instant> {
-        self.opened_at.get()
-    }
-
-    /// What the server reported in the handshake.
-    pub fn info(&self) -> ServerInfo {
-        self.state.borrow().info.clone()
-    }
-
-    /// True when the server requires a password.
-    pub fn wants_password(&self) -> bool {
-        self.state.borrow().info.wants_password
-    }
-
-    /// True when the connection can do MULTI and EXEC. While there is none, it is taken to do what the last one did.
-    pub fn can_transact(&self) -> bool {
-        let state = self.state.borrow();
-        if state.phase == Phase::Ready { state.info.transactions } else { self.may_transact.get() }
-    }
-
-    /// Whether it can carry guarded groups.
-    pub fn ability(&self) -> Ability {
-        self.ability.get()
-    }
-
-    /// True from the first connection on.
-    pub fn was_open(&self) -> bool {
-        self.opened_at.get().is_some()
-    }
-
-    /// Records whether it can run guarded groups, or that this has to be asked again.
-    pub fn set_ability(&self, ability: Ability) {
-        self.ability.set(ability);
-    }
-
-    /// True when attempts to connect have failed for longer than requests wait.
-    #[inline]
-    pub fn is_down(&self) -> bool {
-        self.down.get().is_some_and(|since| self.is_down_since(since))
-    }
-
-    #[cold]
-    fn is_down_since(&self, since: Instant) -> bool {
-        clock::now().saturating_duration_since(since) >= self.settings.patience()
-    }
-
-    /// For how long attempts to connect have failed.
-    pub fn down_for(&self) -> Option<Duration> {
-        self.down.get().map(|since| clock::now().saturating_duration_since(since))
-    }
-
-    /// True while there is no connection to be had, or the server takes long: what may be the cure goes elsewhere.
-    pub fn is_struggling(&self) -> bool {
-        self.struggling.get()
-    }
-
-    /// There is none to be had now.
-    pub fn set_struggling(&self) {
-        self.struggling.set(true);
-    }
-
-    /// True when the request at the head may wait longer than requests do: it blocks.
-    pub fn is_blocked(&self) -> bool {
-        self.state.borrow().inflight.head_blocks()
-    }
-
-    /// The id by which the server unblocks the lease. From now on it serves nobody else: the word may come late, and
-    /// must find no other client there.
-    pub fn to_be_unblocked(&self) -> Option<i64> {
-        self.unclean.set(true);
-        self.state.borrow().info.client_id
-    }
-
-    /// True when no reply is outstanding, nothing waits to be written, and the state is that after the handshake.
-    pub fn is_clean(&self) -> bool {
-        let state = self.state.borrow();
-        !self.unclean.get() && state.inflight.is_empty() && state.out_at == state.out.len()
-    }
-
-    /// True while a new request would wait behind unread replies, a large reply, or a reply that does not come.
-    pub fn is_stuck(&self) -> bool {
-        self.head_of_line.is_long()
-    }
-
-    /// True while its head does not move although the server answers on another connection.
-    pub fn is_still(&self) -> bool {
-        self.head_of_line.is_still()
-    }
-
-    /// True while nothing is read because the client at the head does not read, and the other clients have moved.
-    pub fn is_stuck_alone(&self) -> bool {
-        self.retired.get() && self.held_up.why() == Some(Stop::Alone)
-    }
-
-    /// The client at the head may want the connection for itself.
-    fn tell_alone(&self) {
-        if self.is_stuck_alone()
-            && let Owner::Recipient(who, _) = self.state.borrow().inflight.owner()
-        {
-            who.stands_alone();
-        }
-    }
-
-    /// What was shared becomes this client's own, if nobody else is owed anything here; true if so. It stays one that others
-    /// have left: it is never given to anybody else.
-    pub(super) fn take_over(&self, owner: Rc<dyn Recipient>) -> bool {
-        let is_alone = self.state.borrow().inflight.recipients().all(|who| Rc::ptr_eq(who, &owner) || who.is_gone());
-        if !is_alone || !self.is_stuck_alone() || !self.may_be_left() || self.phase() != Phase::Ready {
-            return false;
-        }
-        self.shared.set(false);
-        self.paced.set(None);
-        self.hands_on.set(false);
-        self.set_owner(Some(owner));
-        true
-    }
-
-    /// True when all outstanding replies belong to clients that have left, and all of their requests have been sent.
-    pub fn is_for_nobody(&self) -> bool {
-        let state = self.state.borrow();
-        state.out_at == state.out.len() && state.inflight.recipients().all(|who| who.is_gone())
-    }
-
-    /// True when the server may still take it for a large client.
-    pub fn has_carried_large(&self) -> bool {
-        self.has_carried_large.get()
-    }
-
-    /// True when its lane has another one for what is still to come.
-    pub fn is_retired(&self) -> bool {
-        self.retired.get()
-    }
-
-    /// How often another one has taken its place: while it had, its clients went on elsewhere.
-    pub fn retirements(&self) -> u32 {
-        self.retirements.get()
-    }
-
-    /// True when what a client sends over another connection cannot overtake what it has sent here, once it is owed
-    /// nothing: no connection that was lost waits for its end.
-    pub fn may_be_left(&self) -> bool {
-        self.over.get()
-            || self.phase() != Phase::Connecting && self.orphan_kills.borrow().is_empty() && self.orphans.borrow().is_empty()
-    }
-
-    /// Whether the server has yet to answer what was sent for the client that this recipient is, be it too late.
-    pub fn owes(&self, who: &Rc<dyn Recipient>) -> bool {
-        let sender = who.sender();
-        self.state.borrow().inflight.owes(|recipient| std::ptr::eq(recipient.sender(), sender))
-    }
-
-    /// True when nobody waits for anything on it, not even for the end of a connection that was lost.
-    pub fn is_done(&self) -> bool {
-        self.over.get() || self.phase() == Phase::Ready && self.is_clean() && self.may_be_left()
-    }
-
     /// Waits for its end.
     pub async fn over(&self) {
         std::future::poll_fn(|cx| {

@@ -4,7 +4,9 @@ use std::cell::{Cell, RefCell};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use super::held_up::Stop;
 use super::*;
+use crate::net::clock;
 use crate::net::upstream::tests::{context, server, settings};
 use crate::net::upstream::{Admitted, PING};
 use crate::telemetry::exposition::Exposition;

@@ -1,0 +1,116 @@
+//! What the rest of the program asks of a connection: how far it has come, and what it can do.
+
+use std::time::{Duration, Instant};
+
+use super::{Link, Phase};
+use crate::net::clock;
+use crate::net::health::Health;
+use respguard_engine::link::handshake::ServerInfo;
+use respguard_engine::preflight::Ability;
+
+impl Link {
+    /// How far the link has come.
+    pub fn phase(&self) -> Phase {
+        self.state.borrow().phase
+    }
+
+    /// What is told of the server: of a cluster's nodes each is only one of several.
+    #[inline]
+    pub(in super::super) fn health(&self) -> &Health {
+        match &self.settings.health {
+            Some(health) => health,
+            None if self.settings.nodes.is_some() => &self.context.nodes_health,
+            None => &self.context.health,
+        }
+    }
+
+    /// Since when it can be used.
+    pub fn opened_at(&self) -> Option<Instant> {
+        self.opened_at.get()
+    }
+
+    /// True from the first connection on.
+    pub fn was_open(&self) -> bool {
+        self.opened_at.get().is_some()
+    }
+
+    /// What the server reported in the handshake.
+    pub fn info(&self) -> ServerInfo {
+        self.state.borrow().info.clone()
+    }
+
+    /// True when the server requires a password.
+    pub fn wants_password(&self) -> bool {
+        self.state.borrow().info.wants_password
+    }
+
+    /// True when the connection can do MULTI and EXEC. While there is none, it is taken to do what the last one did.
+    pub fn can_transact(&self) -> bool {
+        let state = self.state.borrow();
+        if state.phase == Phase::Ready { state.info.transactions } else { self.may_transact.get() }
+    }
+
+    /// Whether it can carry guarded groups.
+    pub fn ability(&self) -> Ability {
+        self.ability.get()
+    }
+
+    /// Records whether it can run guarded groups, or that this has to be asked again.
+    pub fn set_ability(&self, ability: Ability) {
+        self.ability.set(ability);
+    }
+
+    /// True when attempts to connect have failed for longer than requests wait.
+    #[inline]
+    pub fn is_down(&self) -> bool {
+        self.down.get().is_some_and(|since| self.is_down_since(since))
+    }
+
+    #[cold]
+    pub(super) fn is_down_since(&self, since: Instant) -> bool {
+        clock::now().saturating_duration_since(since) >= self.settings.patience()
+    }
+
+    /// For how long attempts to connect have failed.
+    pub fn down_for(&self) -> Option<Duration> {
+        self.down.get().map(|since| clock::now().saturating_duration_since(since))
+    }
+
+    /// True while there is no connection to be had, or the server takes long: what may be the cure goes elsewhere.
+    pub fn is_struggling(&self) -> bool {
+        self.struggling.get()
+    }
+
+    /// There is none to be had now.
+    pub fn set_struggling(&self) {
+        self.struggling.set(true);
+    }
+
+    /// True when the request at the head may wait longer than requests do: it blocks.
+    pub fn is_blocked(&self) -> bool {
+        self.state.borrow().inflight.head_blocks()
+    }
+
+    /// The id by which the server unblocks the lease. From now on it serves nobody else: the word may come late, and
+    /// must find no other client there.
+    pub fn to_be_unblocked(&self) -> Option<i64> {
+        self.unclean.set(true);
+        self.state.borrow().info.client_id
+    }
+
+    /// True when no reply is outstanding, nothing waits to be written, and the state is that after the handshake.
+    pub fn is_clean(&self) -> bool {
+        let state = self.state.borrow();
+        !self.unclean.get() && state.inflight.is_empty() && state.out_at == state.out.len()
+    }
+
+    /// True when nobody waits for anything on it, not even for the end of a connection that was lost.
+    pub fn is_done(&self) -> bool {
+        self.over.get() || self.phase() == Phase::Ready && self.is_clean() && self.may_be_left()
+    }
+
+    /// True when the server may still take it for a large client.
+    pub fn has_carried_large(&self) -> bool {
+        self.has_carried_large.get()
+    }
+}
