@@ -92,7 +92,7 @@ enum Action {
     /// a batch that the client sends at once. It assumes that every command succeeds and is answered before the next batch.
     ///
     /// `explain relation NAME` shows what an audit of that relation would walk and ask.
-    Explain(explain::Asked),
+    Explain(explain::ExplainArgs),
     /// Find keys and references that lack what the configured relations say they need.
     ///
     /// The running respguard walks the server's keys, within `[audit] keys_per_second`. Exit code 1: drift was found; 4:
@@ -141,51 +141,51 @@ enum Action {
     /// Show the status of a running respguard: ready or why not, mode, clients, server, breaker.
     Status {
         #[command(flatten)]
-        asked: running::Asked,
+        asked: running::QueryArgs,
     },
     /// Show the outcomes of each group since the start.
     Groups {
         #[command(flatten)]
-        asked: running::Asked,
+        asked: running::QueryArgs,
     },
     /// Show violations, the newest last.
     Violations {
         #[command(flatten)]
-        wanted: running::Wanted,
+        wanted: running::ViolationsArgs,
     },
     /// Show the connected clients and what each is doing, or close one.
     Clients {
         #[command(flatten)]
-        wanted: clients::WantedClients,
+        wanted: clients::ClientsArgs,
     },
     /// Show slow requests, with their client and where the time went.
     Slow {
         #[command(flatten)]
-        wanted: clients::WantedSlow,
+        wanted: clients::SlowArgs,
     },
     /// Show a live view of a running respguard: rates, latency, groups, clients, slow requests and violations.
     ///
     /// Keys: q quits, p pauses, s changes the order of clients, / filters all rows, Esc removes the filter.
     Top {
         #[command(flatten)]
-        shown: top::Shown,
+        shown: top::TopArgs,
     },
     /// Make a running respguard reload its configuration and certificates.
     Reload {
         #[command(flatten)]
-        asked: running::Asked,
+        asked: running::QueryArgs,
     },
     /// Make a running respguard refuse new clients, answer outstanding requests, and stop.
     Drain {
         #[command(flatten)]
-        asked: running::Asked,
+        asked: running::QueryArgs,
     },
     /// Switch all rules to observing, or back, until the next reload.
     Mode {
         /// Whether rules only report or are enforced.
         mode: running::Mode,
         #[command(flatten)]
-        asked: running::Asked,
+        asked: running::QueryArgs,
     },
     /// Write completions for a shell to standard output.
     ///

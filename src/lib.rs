@@ -27,7 +27,7 @@
 //! this list:
 //!
 //! ```text
-//! telemetry < {address, clock, health, memory_budget, network, offenders, pipe, retries, server_limits, signs, tls,
+//! telemetry < {address, clock, health, memory_budget, network, offenders, pipe, retries, server_limits, last_answered, tls,
 //!   watch, whole_limits}
 //!   < {stream, recording, topology} < {context, front} < upstream < {recheck, sentinel, cluster}
 //!   < {findings, registry, users, http, jobs, off_thread, origin} < {exchange, admin}

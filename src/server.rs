@@ -1,6 +1,6 @@
 //! The process: opens the listeners, starts the workers, distributes clients, and shuts down.
 
-mod door;
+mod client_acceptor;
 mod error;
 mod listener;
 mod live;
@@ -30,7 +30,7 @@ use crate::net::address::Address;
 use crate::net::admin::access::Access;
 use crate::net::admin::questions::QUESTIONS_MAX;
 use crate::net::admin::recorder::Recorder;
-use crate::net::admin::status::Standing;
+use crate::net::admin::status::StatusSource;
 use crate::net::admin::violations::STREAMS_MAX;
 use crate::net::admin::{self, AdminState};
 use crate::net::health::SharedBreaker;
@@ -47,7 +47,7 @@ use crate::telemetry::readiness::Readiness;
 use crate::telemetry::report::Reporter;
 use crate::telemetry::slow::SlowLog;
 use crate::telemetry::zero;
-use door::Door;
+use client_acceptor::ClientAcceptor;
 pub use error::ServerError;
 use listener::Listener;
 use live::Live;
@@ -96,7 +96,7 @@ async fn serve(loaded: Loaded, takeover: bool) -> Result<(), ServerError> {
         security::warn_of_open_server(config);
         surveyed.warn_of_absent(&config.policy);
     }
-    let told = Told { exposition: &exposition, readiness: &readiness, reporter: &reporter, slow: &slow };
+    let observers = Observers { exposition: &exposition, readiness: &readiness, reporter: &reporter, slow: &slow };
     let upstream = |workers| Settings {
         reconnected: asking.reconnected.clone(),
         limits: Arc::clone(&asking.limits),
@@ -104,16 +104,16 @@ async fn serve(loaded: Loaded, takeover: bool) -> Result<(), ServerError> {
         primary: if place.cluster.is_some() { Primary::fixed(any_address(config)) } else { place.primary.clone() },
         ..upstream_settings(config, &certificates, &place.primary, workers)
     };
-    let workers = start_workers(config, upstream, &certificates, &surveyed.table, &mut flushes, &registry, told)?;
+    let workers = start_workers(config, upstream, &certificates, &surveyed.table, &mut flushes, &registry, observers)?;
     let surveying = tokio::spawn(surveyed.keep(asking, workers.mailboxes.clone()));
-    let renewing = security::renew(&certificates);
+    let renewing = security::watch_certificates(&certificates);
     let admin_over = CancellationToken::new();
     let access = Access::new(config.admin.token.as_ref().map(Secret::expose), operators.local_addr()?);
-    let standing = Standing {
+    let status = StatusSource {
         started: Instant::now(),
         workers: workers.mailboxes.len(),
         upstream: place.primary.clone(),
-        sentinels: place.standing.clone(),
+        sentinels: place.sentinel_status.clone(),
         cluster: place.cluster.clone(),
         registry: Arc::clone(&registry),
         breaker: workers.breaker.clone(),
@@ -123,7 +123,7 @@ async fn serve(loaded: Loaded, takeover: bool) -> Result<(), ServerError> {
     let streams = Arc::new(Semaphore::new(STREAMS_MAX));
     let (live, questions) = mpsc::channel(QUESTIONS_MAX);
     let policy = Arc::new(ArcSwap::from_pointee(config.policy.clone()));
-    let mode_is_switched = Arc::clone(&standing.mode_is_switched);
+    let mode_is_switched = Arc::clone(&status.mode_is_switched);
     let keeper =
         Live::new(loaded.clone(), workers.mailboxes.clone(), Arc::clone(&policy), mode_is_switched, certificates.clone());
     let drain = CancellationToken::new();
@@ -149,7 +149,7 @@ async fn serve(loaded: Loaded, takeover: bool) -> Result<(), ServerError> {
         live,
         reporter,
         slow,
-        standing,
+        status,
         policy,
         streams,
         drain: drain.clone(),
@@ -178,14 +178,14 @@ async fn serve(loaded: Loaded, takeover: bool) -> Result<(), ServerError> {
         version = env!("RESPGUARD_VERSION"),
         "respguard is ready for clients"
     );
-    let door = Door {
+    let acceptor = ClientAcceptor {
         workers: &workers.mailboxes,
         registry: &registry,
         announced: &config.listen.proxy_protocol,
         tls: config.listen.tls.is_some(),
     };
     tokio::select! {
-        () = door.accept_all(&clients) => {}
+        () = acceptor.accept_all(&clients) => {}
         () = rest::accept_all(requests.as_ref(), config.rest.as_ref(), &workers.mailboxes) => {}
         name = signals.first() => info!(signal = name, "draining: no new clients, outstanding requests are answered"),
         () = drain.cancelled() => info!("draining on an operator's request: no new clients, outstanding requests are answered"),
@@ -233,7 +233,7 @@ struct Workers {
 
 /// Whom the workers tell what they see.
 #[derive(Clone, Copy)]
-struct Told<'a> {
+struct Observers<'a> {
     exposition: &'a Exposition,
     readiness: &'a Readiness,
     reporter: &'a Reporter,
@@ -247,7 +247,7 @@ fn start_workers(
     table: &Arc<Table>,
     flushes: &mut Flushes,
     registry: &Arc<Registry>,
-    told: Told<'_>,
+    observers: Observers<'_>,
 ) -> io::Result<Workers> {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let count = config.worker_count(cores);
@@ -270,11 +270,11 @@ fn start_workers(
             table: Arc::clone(table),
             policy: Arc::clone(&policy),
             registry: Arc::clone(registry),
-            reporter: told.reporter.clone(),
-            slow: told.slow.clone(),
-            readiness: told.readiness.clone(),
+            reporter: observers.reporter.clone(),
+            slow: observers.slow.clone(),
+            readiness: observers.readiness.clone(),
             breaker: workers.breaker.clone(),
-            totals: told.exposition.totals(),
+            totals: observers.exposition.totals(),
             kept_bytes_max: config.listen.buffered_bytes_max / count,
             flushes: flushes.add_worker(),
             mailbox,

@@ -37,7 +37,7 @@ const GET: &str = "GET of others";
 const LONE: &str = "lone beginning";
 
 /// How much is played.
-struct Extent {
+struct MatchSpan {
     rounds: usize,
     round: Duration,
 }
@@ -45,7 +45,7 @@ struct Extent {
 fn main() {
     let quick = std::env::args().any(|argument| argument == "--quick");
     let (rounds, round_ms) = if quick { (3, 150) } else { (9, 500) };
-    let extent = Extent { rounds, round: Duration::from_millis(round_ms) };
+    let extent = MatchSpan { rounds, round: Duration::from_millis(round_ms) };
     let redis = Redis::start();
     others(&redis, &extent);
     println!("{LONE:<18}{:<26}{:>10}{:>10}{:>10}{:>12}{:>16}", "", "p50 ms", "p99 ms", "max ms", "asleep p50", "asleep max ms");
@@ -55,7 +55,7 @@ fn main() {
 }
 
 /// GETs, which begin no group: without rules, with a group that is waited for, and while others are waited for.
-fn others(redis: &Redis, extent: &Extent) {
+fn others(redis: &Redis, extent: &MatchSpan) {
     println!(
         "{GET:<18}{:<26}{:>10}{:>10}{:>10}{:>10}{:>12}{:>12}",
         "", "p50 us", "p90 us", "p99 us", "p99.9 us", "p50 ratio", "p99 ratio"
@@ -115,7 +115,7 @@ fn held(port: u16, n: usize) -> TcpStream {
 }
 
 /// The first member of a group and nothing behind it; then with other commands behind it that keep the gap from ending.
-fn prefixes(redis: &Redis, extent: &Extent, gap_ms: u64, max_ms: u64) {
+fn prefixes(redis: &Redis, extent: &MatchSpan, gap_ms: u64, max_ms: u64) {
     let rules = format!("[pipeline]\nhold_ms = {gap_ms}\nhold_max_ms = {max_ms}\n{GROUP}");
     let proxy = Proxy::start(redis.port, &rules);
     let (mut alone, mut followed, mut asleep) = (Vec::new(), Vec::new(), Vec::new());

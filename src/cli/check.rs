@@ -19,7 +19,7 @@ const UNAUDITED: &str = "  the relations are not audited: there is no [audit]\n"
 pub(super) fn check(file: &Path) -> ExitCode {
     match load(Some(file)) {
         Some(Loaded { config, text, warnings, .. }) => {
-            warnings.iter().for_each(|warning| complain(format_args!("warning: {}", warning.pictured())));
+            warnings.iter().for_each(|warning| complain(format_args!("warning: {}", warning.with_excerpt())));
             let text = format!(
                 "{}: good: {} groups, {} ttl rules, {} expectations, {} guards, {} degrade rules, {} relations{}\n{}{}",
                 file.display(),

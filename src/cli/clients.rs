@@ -6,13 +6,13 @@ use clap::builder::PossibleValue;
 use clap::{Args, ValueEnum};
 use serde_json::Value;
 
-use super::running::{Asked, query, tell, word};
+use super::running::{QueryArgs, query, show, word};
 use super::table::Table;
 use crate::net::admin::clients::Sort;
 
 /// Which clients.
 #[derive(Args, Debug)]
-pub(super) struct WantedClients {
+pub(super) struct ClientsArgs {
     /// Close the connection of the client with this number, as CLIENT KILL does.
     #[arg(long, value_name = "ID", conflicts_with_all = ["address", "name", "library", "user", "command", "sort", "limit"])]
     kill: Option<u64>,
@@ -38,7 +38,7 @@ pub(super) struct WantedClients {
     #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u16).range(1..=1000))]
     limit: u16,
     #[command(flatten)]
-    asked: Asked,
+    asked: QueryArgs,
 }
 
 impl ValueEnum for Sort {
@@ -53,7 +53,7 @@ impl ValueEnum for Sort {
 
 /// Which slow requests.
 #[derive(Args, Debug)]
-pub(super) struct WantedSlow {
+pub(super) struct SlowArgs {
     /// Only requests of the client with this number.
     #[arg(long, value_name = "ID")]
     client: Option<u64>,
@@ -64,13 +64,13 @@ pub(super) struct WantedSlow {
     #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u16).range(1..=256))]
     limit: u16,
     #[command(flatten)]
-    asked: Asked,
+    asked: QueryArgs,
 }
 
 /// GET /clients, or POST /clients/kill.
-pub(super) fn clients(wanted: &WantedClients) -> ExitCode {
+pub(super) fn clients(wanted: &ClientsArgs) -> ExitCode {
     if let Some(id) = wanted.kill {
-        return tell(&wanted.asked, "POST", &format!("/clients/kill?id={id}"), |_, killed| {
+        return show(&wanted.asked, "POST", &format!("/clients/kill?id={id}"), |_, killed| {
             (format!("client {} at {} is closed\n", killed["killed"], word(&killed["address"])), ExitCode::SUCCESS)
         });
     }
@@ -84,15 +84,15 @@ pub(super) fn clients(wanted: &WantedClients) -> ExitCode {
     let filters = filters.into_iter().filter_map(|(name, value)| Some(format!("&{name}={}", query(value.as_ref()?))));
     let sort = wanted.sort.map(|sort| format!("&sort={}", sort.as_str()));
     let path = format!("/clients?limit={}{}", wanted.limit, filters.chain(sort).collect::<String>());
-    tell(&wanted.asked, "GET", &path, |_, answer| (client_table(answer), ExitCode::SUCCESS))
+    show(&wanted.asked, "GET", &path, |_, answer| (client_table(answer), ExitCode::SUCCESS))
 }
 
 /// GET /slow.
-pub(super) fn slow(wanted: &WantedSlow) -> ExitCode {
+pub(super) fn slow(wanted: &SlowArgs) -> ExitCode {
     let client = wanted.client.map(|id| format!("&client={id}"));
     let command = wanted.command.as_ref().map(|command| format!("&command={}", query(command)));
     let path = format!("/slow?limit={}{}", wanted.limit, client.into_iter().chain(command).collect::<String>());
-    tell(&wanted.asked, "GET", &path, |_, answer| (slow_table(answer), ExitCode::SUCCESS))
+    show(&wanted.asked, "GET", &path, |_, answer| (slow_table(answer), ExitCode::SUCCESS))
 }
 
 fn client_table(answer: &Value) -> String {

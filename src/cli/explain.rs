@@ -17,7 +17,7 @@ use respguard_engine::policy::relation::describe;
 
 /// What is explained, and how much is said.
 #[derive(Args, Debug)]
-pub(super) struct Asked {
+pub(super) struct ExplainArgs {
     /// The configuration whose rules apply.
     #[arg(long, value_name = "FILE")]
     config: PathBuf,
@@ -39,7 +39,7 @@ pub(super) struct Asked {
 }
 
 /// Explains what is asked for.
-pub(super) fn explain(asked: &Asked) -> ExitCode {
+pub(super) fn explain(asked: &ExplainArgs) -> ExitCode {
     match asked.what.as_slice() {
         [word, name] if word.as_os_str() == "relation" => explain_relation(&asked.config, &name.to_string_lossy()),
         [_, _] => {

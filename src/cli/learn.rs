@@ -10,7 +10,7 @@ use super::console::{self, REFUSED, private_file};
 use super::target::{Running, remote};
 use crate::net::admin::record::{BYTES_MAX, SECONDS_MAX};
 use crate::net::recording::format::{self, FIRST_LINE};
-use crate::net::recording::lesson::teach;
+use crate::net::recording::learn::learn_from;
 use respguard_engine::command::Table;
 use respguard_engine::learn::{BEGINNING, Learner};
 use respguard_engine::policy::duration;
@@ -66,7 +66,7 @@ fn from_recording(file: &Path) -> Result<String, String> {
     // Workers write beside each other; the entries of one client are in order, and stay so.
     recording.entries.sort_by_key(|entry| entry.at);
     let mut learner = Learner::new(Table::builtin());
-    recording.entries.iter().for_each(|entry| teach(&mut learner, entry));
+    recording.entries.iter().for_each(|entry| learn_from(&mut learner, entry));
     Ok(learner.propose())
 }
 

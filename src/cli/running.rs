@@ -30,7 +30,7 @@ pub(super) const OUTCOMES: [&str; 12] = [
 
 /// Selects the respguard and the output format.
 #[derive(Args, Debug)]
-pub(super) struct Asked {
+pub(super) struct QueryArgs {
     /// Print the endpoint's answer as JSON.
     #[arg(long)]
     json: bool,
@@ -40,7 +40,7 @@ pub(super) struct Asked {
 
 /// Which violations.
 #[derive(Args, Debug)]
-pub(super) struct Wanted {
+pub(super) struct ViolationsArgs {
     /// Go on showing new violations until interrupted.
     #[arg(long)]
     follow: bool,
@@ -54,7 +54,7 @@ pub(super) struct Wanted {
     #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u16).range(1..=1000))]
     limit: u16,
     #[command(flatten)]
-    asked: Asked,
+    asked: QueryArgs,
 }
 
 /// Whether rules act.
@@ -67,21 +67,21 @@ pub(super) enum Mode {
 }
 
 /// GET /status.
-pub(super) fn status(asked: &Asked) -> ExitCode {
-    tell(asked, "GET", "/status", |remote, status| {
+pub(super) fn status(asked: &QueryArgs) -> ExitCode {
+    show(asked, "GET", "/status", |remote, status| {
         let code = if status["ready"] == true { ExitCode::SUCCESS } else { ExitCode::from(REFUSED) };
-        (standing(remote, status), code)
+        (status_text(remote, status), code)
     })
 }
 
 /// GET /groups.
-pub(super) fn groups(asked: &Asked) -> ExitCode {
-    tell(asked, "GET", "/groups", |_, groups| (outcomes(&groups["groups"]), ExitCode::SUCCESS))
+pub(super) fn groups(asked: &QueryArgs) -> ExitCode {
+    show(asked, "GET", "/groups", |_, groups| (outcomes(&groups["groups"]), ExitCode::SUCCESS))
 }
 
 /// POST /reload.
-pub(super) fn reload(asked: &Asked) -> ExitCode {
-    tell(asked, "POST", "/reload", |remote, reload| {
+pub(super) fn reload(asked: &QueryArgs) -> ExitCode {
+    show(asked, "POST", "/reload", |remote, reload| {
         let restart: Vec<_> = reload["needs_restart"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
         let mut text = format!("{}: {} is in force\n", remote.address, word(&reload["file"]));
         if !restart.is_empty() {
@@ -92,27 +92,27 @@ pub(super) fn reload(asked: &Asked) -> ExitCode {
 }
 
 /// POST /drain.
-pub(super) fn drain(asked: &Asked) -> ExitCode {
+pub(super) fn drain(asked: &QueryArgs) -> ExitCode {
     let told = |remote: &Remote, _: &Value| {
         (format!("{}: takes no new clients, answers what is owed, and ends\n", remote.address), ExitCode::SUCCESS)
     };
-    tell(asked, "POST", "/drain", told)
+    show(asked, "POST", "/drain", told)
 }
 
 /// POST /mode.
-pub(super) fn mode(mode: Mode, asked: &Asked) -> ExitCode {
+pub(super) fn mode(mode: Mode, asked: &QueryArgs) -> ExitCode {
     let wanted = match mode {
         Mode::Observe => "observe",
         Mode::Enforce => "enforce",
     };
-    tell(asked, "POST", &format!("/mode?mode={wanted}"), |remote, mode| {
+    show(asked, "POST", &format!("/mode?mode={wanted}"), |remote, mode| {
         let until = if mode["until_reload"] == true { ", until the next reload" } else { ", as configured" };
         (format!("{}: {}{until}\n", remote.address, word(&mode["mode"])), ExitCode::SUCCESS)
     })
 }
 
 /// GET /violations, and /violations/stream behind it: the newest come last.
-pub(super) fn violations(wanted: &Wanted) -> ExitCode {
+pub(super) fn violations(wanted: &ViolationsArgs) -> ExitCode {
     let Some(remote) = remote(&wanted.asked.running) else { return ExitCode::from(REFUSED) };
     let filter: String = [("kind", &wanted.kind), ("rule", &wanted.rule)]
         .into_iter()
@@ -150,7 +150,12 @@ fn follow(remote: &Remote, path: &str, json: bool) -> Result<(), String> {
 }
 
 /// Asks, and shows the answer as JSON, or formatted by `told`.
-pub(super) fn tell(asked: &Asked, method: &str, path: &str, told: impl Fn(&Remote, &Value) -> (String, ExitCode)) -> ExitCode {
+pub(super) fn show(
+    asked: &QueryArgs,
+    method: &str,
+    path: &str,
+    told: impl Fn(&Remote, &Value) -> (String, ExitCode),
+) -> ExitCode {
     let Some(remote) = remote(&asked.running) else { return ExitCode::from(REFUSED) };
     let answer = match remote.json(method, path) {
         Ok(answer) => answer,
@@ -171,7 +176,7 @@ fn reasoned(failure: &RemoteError) -> String {
     failure.to_string()
 }
 
-fn standing(remote: &Remote, status: &Value) -> String {
+fn status_text(remote: &Remote, status: &Value) -> String {
     let reasons: Vec<_> = status["reasons"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
     let ready = if reasons.is_empty() { "ready".to_owned() } else { format!("not ready: {}", reasons.join(", ")) };
     let mode = match status["mode_is_switched"] == true {

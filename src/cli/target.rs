@@ -46,7 +46,7 @@ pub(super) fn load(file: Option<&Path>) -> Option<Loaded> {
     match config::load(file, &Table::builtin()) {
         Ok(loaded) => Some(loaded),
         Err(errors) => {
-            complain(errors.pictured());
+            complain(errors.with_excerpt());
             None
         }
     }

@@ -20,7 +20,7 @@ use crate::net::admin::clients::Sort;
 use crate::remote::{Remote, RemoteError};
 use draw::draw;
 use sample::Sample;
-use view::{Led, View};
+use view::{KeyAction, View};
 
 /// How long a key may take until it shows.
 const KEYS_PAUSE: Duration = Duration::from_millis(100);
@@ -30,7 +30,7 @@ const ONCE_ROWS: u16 = 45;
 
 /// How it is shown.
 #[derive(Args, Debug)]
-pub(super) struct Shown {
+pub(super) struct TopArgs {
     /// Print one frame as text after one interval, and exit.
     #[arg(long)]
     once: bool,
@@ -47,7 +47,7 @@ pub(super) struct Shown {
     running: Running,
 }
 
-pub(super) fn top(shown: &Shown) -> ExitCode {
+pub(super) fn top(shown: &TopArgs) -> ExitCode {
     let Some(remote) = remote(&shown.running) else { return ExitCode::from(REFUSED) };
     let pause = Duration::from_secs(shown.interval.into());
     let has_terminal = io::stdout().is_terminal() && io::stdin().is_terminal();
@@ -71,7 +71,7 @@ pub(super) fn top(shown: &Shown) -> ExitCode {
     }
 }
 
-fn first(remote: &Remote, shown: &Shown) -> Result<View, RemoteError> {
+fn first(remote: &Remote, shown: &TopArgs) -> Result<View, RemoteError> {
     Ok(View {
         address: remote.address.to_string(),
         now: Sample::take(remote, shown.sort)?,
@@ -124,9 +124,9 @@ fn watch(remote: &Remote, mut view: View, pause: Duration) -> Result<(), String>
         }
         match next_key() {
             Ok(Some(key)) => match view.press(key) {
-                Led::Out => break Ok(()),
-                Led::Asking => drop(asking.send(view.sort)),
-                Led::On => {}
+                KeyAction::Quit => break Ok(()),
+                KeyAction::Refresh => drop(asking.send(view.sort)),
+                KeyAction::Continue => {}
             },
             Ok(None) => {}
             Err(error) => break Err(error.to_string()),
@@ -144,14 +144,14 @@ fn watch(remote: &Remote, mut view: View, pause: Duration) -> Result<(), String>
 }
 
 /// Looks again and again, at once where something else is asked for, until nobody takes what is seen.
-fn look(remote: &Remote, mut sort: Sort, pause: Duration, asked: &Receiver<Sort>, tell: impl Fn(Result<Sample, String>) -> bool) {
+fn look(remote: &Remote, mut sort: Sort, pause: Duration, asked: &Receiver<Sort>, show: impl Fn(Result<Sample, String>) -> bool) {
     loop {
         match asked.recv_timeout(pause) {
             Ok(other) => sort = other,
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => return,
         }
-        if !tell(Sample::take(remote, sort).map_err(|failure| failure.to_string())) {
+        if !show(Sample::take(remote, sort).map_err(|failure| failure.to_string())) {
             return;
         }
     }
@@ -279,12 +279,12 @@ mod tests {
     fn keys_sort_filter_pause_and_end() {
         let mut view = view();
         let press = |view: &mut View, code| view.press(KeyEvent::new(code, KeyModifiers::NONE));
-        assert_eq!(press(&mut view, KeyCode::Char('s')), Led::Asking);
+        assert_eq!(press(&mut view, KeyCode::Char('s')), KeyAction::Refresh);
         assert_eq!(view.sort, Sort::Violations);
         press(&mut view, KeyCode::Char('p'));
         assert!(view.is_paused && frame(&view, 140, 45).contains("paused"));
         for letter in "/qx".chars() {
-            assert_eq!(press(&mut view, KeyCode::Char(letter)), Led::On);
+            assert_eq!(press(&mut view, KeyCode::Char(letter)), KeyAction::Continue);
         }
         assert_eq!(view.filter, "qx");
         assert!(!frame(&view, 140, 45).contains("billing"));
@@ -293,8 +293,8 @@ mod tests {
         assert_eq!((view.filter.as_str(), view.is_typing), ("q", false));
         press(&mut view, KeyCode::Esc);
         assert!(frame(&view, 140, 45).contains("billing"));
-        assert_eq!(press(&mut view, KeyCode::Char('q')), Led::Out);
-        assert_eq!(view.press(KeyEvent::new(KeyCode::Char('c'), KeyModifiers::CONTROL)), Led::Out);
+        assert_eq!(press(&mut view, KeyCode::Char('q')), KeyAction::Quit);
+        assert_eq!(view.press(KeyEvent::new(KeyCode::Char('c'), KeyModifiers::CONTROL)), KeyAction::Quit);
     }
 
     #[test]

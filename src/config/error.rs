@@ -52,12 +52,12 @@ impl std::error::Error for ConfigError {}
 
 impl ConfigError {
     /// The error with its line and a caret, for people.
-    pub fn pictured(&self) -> String {
-        format!("{self}{}", self.picture().unwrap_or_default())
+    pub fn with_excerpt(&self) -> String {
+        format!("{self}{}", self.excerpt().unwrap_or_default())
     }
 
     /// The line with a caret below its column, if the error has a place.
-    fn picture(&self) -> Option<String> {
+    fn excerpt(&self) -> Option<String> {
         let Position { line, column } = self.position.filter(|_| !self.line.is_empty())?;
         let number = line.to_string();
         // Tabs stay tabs, so that the caret stands below its letter however wide they are.
@@ -85,8 +85,8 @@ impl std::error::Error for ConfigErrors {}
 
 impl ConfigErrors {
     /// The errors, each with its line and a caret, for people.
-    pub fn pictured(&self) -> String {
-        self.0.iter().map(ConfigError::pictured).collect::<Vec<_>>().join("\n")
+    pub fn with_excerpt(&self) -> String {
+        self.0.iter().map(ConfigError::with_excerpt).collect::<Vec<_>>().join("\n")
     }
 }
 
@@ -106,7 +106,7 @@ mod tests {
         };
         let both = ConfigErrors(vec![error("\tü = x", 6), error("", 1)]);
         assert_eq!(
-            both.pictured(),
+            both.with_excerpt(),
             "f.toml:12:6: a: wrong (expected right)\n 12 | \tü = x\n    | \t    ^\nf.toml:12:1: a: wrong (expected right)"
         );
     }

@@ -45,7 +45,7 @@ pub(super) fn listen_tls(section: &mut Section<'_>, sources: &Sources<'_>, findi
         return None;
     };
     let files = ServerFiles { cert, key, client_ca };
-    tell(&path, Acceptor::load(&files).err(), findings);
+    note(&path, Acceptor::load(&files).err(), findings);
     Some(files)
 }
 
@@ -76,11 +76,11 @@ pub(super) fn upstream_tls(section: &mut Section<'_>, sources: &Sources<'_>, fin
     };
     let files = ClientFiles { ca, server_name, identity };
     // The name that the address gives is looked at by `check`, which knows the address.
-    tell(&path, Connector::load(&files, "localhost").err(), findings);
+    note(&path, Connector::load(&files, "localhost").err(), findings);
     Some(files)
 }
 
-fn tell(path: &str, error: Option<TlsError>, findings: &mut Findings) {
+fn note(path: &str, error: Option<TlsError>, findings: &mut Findings) {
     if let Some(TlsError { key, message, expected }) = error {
         findings.add(&format!("{path}.{key}"), message, expected);
     }

@@ -6,7 +6,7 @@ use super::library;
 use super::page::Page;
 use super::planned::Planned;
 use super::subscribing::Subscribing;
-use super::summary::{Noted, What};
+use super::summary::{Action, Noted};
 use super::text;
 use crate::config::{Config, Sharing};
 use crate::net::clock;
@@ -63,11 +63,11 @@ impl Sent {
 }
 
 /// Which library the client says to be, and what its users see.
-fn tell_library(planned: &Planned<'_>, page: &mut Page) {
+fn explain_library(planned: &Planned<'_>, page: &mut Page) {
     for at in 0..planned.batch.len() {
         let name = library::named(planned.spec(at).name(), planned.args(at));
         if let Some((name, shows)) = name.and_then(|name| Some((name, library::shows(name)?))) {
-            page.note(&Noted { what: What::Library, by: name, commands: 1 });
+            page.note(&Noted { what: Action::Library, by: name, commands: 1 });
             page.line(1, format_args!("the client library is {name}: {shows}"));
         }
     }
@@ -92,15 +92,15 @@ impl<'a> Client<'a> {
     }
 
     /// Plans what has now been sent, and writes down what would be done. What waits for more stays, if more comes in time.
-    pub(super) fn tell(&mut self, bytes: &[u8], sent: Sent, page: &mut Page) {
+    pub(super) fn explain(&mut self, bytes: &[u8], sent: Sent, page: &mut Page) {
         self.settle(page);
         let mut input = std::mem::take(&mut self.input);
         input.bytes.extend_from_slice(bytes);
-        self.tell_input(&mut input, sent, page);
+        self.explain_input(&mut input, sent, page);
         self.input = input;
     }
 
-    fn tell_input(&mut self, input: &mut Input, mut sent: Sent, page: &mut Page) {
+    fn explain_input(&mut self, input: &mut Input, mut sent: Sent, page: &mut Page) {
         // What was sent before this read has been answered.
         let mut is_answered = true;
         while !self.is_unread() {
@@ -108,11 +108,11 @@ impl<'a> Client<'a> {
             let tail = batch.parse(parser, self.table, bytes, usize::MAX);
             if batch.is_empty() {
                 bytes.drain(..batch.consume(0));
-                return self.tell_tail(&tail, input, page);
+                return self.explain_tail(&tail, input, page);
             }
             let found = self.dialogue.begin(is_answered, batch, bytes, self.table, &self.config.policy);
             if let Some(group) = found {
-                self.tell_sequence(group, page);
+                self.explain_sequence(group, page);
             }
             is_answered = false;
             let mut plan = self.plan(batch, bytes, &tail, sent.at);
@@ -121,8 +121,8 @@ impl<'a> Client<'a> {
             let (table, policy) = (self.table, &self.config.policy);
             let slots = self.config.upstream.topology.is_cluster();
             let planned = Planned { table, policy, batch, bytes, plan: &plan, pinned, slots };
-            self.tell_large(&planned, page);
-            tell_library(&planned, page);
+            self.explain_large(&planned, page);
+            explain_library(&planned, page);
             planned.write(page);
             plan.turn.into_iter().for_each(|turn| self.pass_barrier(turn, &planned, page));
             let covered = plan.commands + usize::from(plan.turn.is_some_and(Barrier::takes_command));
@@ -150,7 +150,7 @@ impl<'a> Client<'a> {
     }
 
     /// What stands behind the last whole request.
-    fn tell_tail(&mut self, tail: &Tail, input: &mut Input, page: &mut Page) {
+    fn explain_tail(&mut self, tail: &Tail, input: &mut Input, page: &mut Page) {
         if !matches!(tail, Tail::Clean | Tail::More) {
             page.remark();
         }
@@ -167,7 +167,7 @@ impl<'a> Client<'a> {
     }
 
     /// Which of the commands are too long to be held whole.
-    fn tell_large(&self, planned: &Planned<'_>, page: &mut Page) {
+    fn explain_large(&self, planned: &Planned<'_>, page: &mut Page) {
         for at in 0..planned.plan.commands {
             let (policy, spec) = (&self.config.policy, planned.spec(at));
             let command = Member { id: planned.batch.id(at), args: planned.batch.args(planned.bytes, at) };
@@ -220,7 +220,7 @@ impl<'a> Client<'a> {
             Barrier::Wait => {
                 page.line(1, format_args!("from {} on: waits for more, which is known to come", planned.number(at)));
             }
-            Barrier::Hold => self.tell_hold(planned, page),
+            Barrier::Hold => self.explain_hold(planned, page),
             Barrier::Resolve => {
                 if at < planned.batch.len() {
                     page.line(1, format_args!("from {} on: waits until the group is answered", planned.number(at)));
@@ -271,7 +271,7 @@ impl<'a> Client<'a> {
         let cause = text::cause(planned.spec(at).connection_effect(planned.args(at)));
         let cause = cause.map(|cause| format!(", {cause}")).unwrap_or_default();
         let (number, name) = (planned.number(at), text::name(self.table, planned.batch.id(at)));
-        page.note(&Noted { what: What::Pinned, by: reason.as_str(), commands: 1 });
+        page.note(&Noted { what: Action::Pinned, by: reason.as_str(), commands: 1 });
         page.line(1, format_args!("{number} ({name}) pins the client: {}{cause}", reason.as_str()));
         let until = text::duration(reason);
         page.line(2, format_args!("once all before it is answered, the client has a connection of its own, {until}"));
@@ -279,12 +279,12 @@ impl<'a> Client<'a> {
         self.session.affinity.pin(reason);
     }
 
-    fn tell_hold(&self, planned: &Planned<'_>, page: &mut Page) {
+    fn explain_hold(&self, planned: &Planned<'_>, page: &mut Page) {
         let policy = &self.config.policy;
         let hold = policy.hold;
         for (group, members) in planned.plan.waiting() {
             let (numbers, name) = (planned.numbers(members), &policy.groups()[group].name);
-            page.note(&Noted { what: What::Held, by: name, commands: members.len() });
+            page.note(&Noted { what: Action::Held, by: name, commands: members.len() });
             page.line(1, format_args!("{numbers}: held, because this begins group {name}"));
             planned.write_why_no_group(members[0], page);
         }
@@ -292,7 +292,7 @@ impl<'a> Client<'a> {
         page.line(2, format_args!("reported as {} if the rest has not come:", Kind::Split));
     }
 
-    fn tell_sequence(&self, group: usize, page: &mut Page) {
+    fn explain_sequence(&self, group: usize, page: &mut Page) {
         let name = &self.config.policy.groups()[group].name;
         page.remark();
         page.line(

@@ -61,7 +61,7 @@ pub fn explain_before(
         page.part();
         page.heading(format_args!("batch {}, line {}", place + 1, piece.line));
         client.begin_anew();
-        client.tell(piece.bytes, Sent { at: start, next_in: None }, &mut page);
+        client.explain(piece.bytes, Sent { at: start, next_in: None }, &mut page);
     }
     Ok(page.into_text())
 }

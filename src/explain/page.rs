@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::summary::{Noted, Summary, What};
+use super::summary::{Action, Noted, Summary};
 use respguard_engine::route::assignment::{Assignment, Shard};
 
 /// Bytes of one argument that are shown.
@@ -89,7 +89,7 @@ impl Page {
 
     /// Counts what is done.
     pub(super) fn note(&mut self, noted: &Noted<'_>) {
-        self.is_remarkable |= noted.what != What::Sent;
+        self.is_remarkable |= noted.what != Action::Sent;
         self.summary.count(noted);
     }
 

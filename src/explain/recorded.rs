@@ -36,7 +36,7 @@ pub(super) fn explain(config: &Config, table: &Table, input: &[u8], form: Form) 
                 let reads = coming.entry(entry.client).or_default();
                 reads.pop_front();
                 let next_in = reads.front().map(|next| next.saturating_sub(entry.at));
-                client.tell(bytes, Sent { at: start + entry.at, next_in }, &mut page);
+                client.explain(bytes, Sent { at: start + entry.at, next_in }, &mut page);
             }
             Event::Lost(bytes) => {
                 page.remark();

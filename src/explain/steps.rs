@@ -238,7 +238,7 @@ impl Planned<'_> {
         let command = Member { id: self.batch.id(at), args: self.args(at) };
         for rule in self.policy.guards_of(self.table, command) {
             let (action, mode) = (rule.action.as_str(), self.policy.mode_of(rule.mode).as_str());
-            let what = rule.trip(command, self.table).map_or("passes".to_owned(), |trip| trip.to_string());
+            let what = rule.breach(command, self.table).map_or("passes".to_owned(), |breach| breach.to_string());
             page.line(4, format_args!("guard {}: {what} (action = {action}, mode = {mode})", rule.name));
         }
         for rule in self.policy.expects_of(self.table, command) {

@@ -11,7 +11,7 @@ use respguard_engine::policy::Atomic;
 
 /// What is done with commands, or found about them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum What {
+pub(super) enum Action {
     Sent,
     Wrapped,
     Guarded,
@@ -29,31 +29,31 @@ pub(super) enum What {
     Library,
 }
 
-impl What {
+impl Action {
     fn as_str(self) -> &'static str {
         match self {
-            What::Sent => "sent unchanged",
-            What::Wrapped => "sent as a transaction",
-            What::Guarded => "sent as a guarded transaction",
-            What::RolledBack => "sent as a transaction that is rolled back",
-            What::Carried => "carried in a transaction",
-            What::Refused => "refused",
-            What::Observed => "a group, only observed",
-            What::Answered => "answered by the proxy",
-            What::Fixed => "given a TTL",
-            What::Probed => "TTL asked for",
-            What::Pinned => "pins the client",
-            What::Held => "held for its rest",
-            What::NearMiss => "nearly a group",
-            What::LeftOut => "left out of its group",
-            What::Library => "client library",
+            Action::Sent => "sent unchanged",
+            Action::Wrapped => "sent as a transaction",
+            Action::Guarded => "sent as a guarded transaction",
+            Action::RolledBack => "sent as a transaction that is rolled back",
+            Action::Carried => "carried in a transaction",
+            Action::Refused => "refused",
+            Action::Observed => "a group, only observed",
+            Action::Answered => "answered by the proxy",
+            Action::Fixed => "given a TTL",
+            Action::Probed => "TTL asked for",
+            Action::Pinned => "pins the client",
+            Action::Held => "held for its rest",
+            Action::NearMiss => "nearly a group",
+            Action::LeftOut => "left out of its group",
+            Action::Library => "client library",
         }
     }
 }
 
 /// One thing that is done.
 pub(super) struct Noted<'a> {
-    pub(super) what: What,
+    pub(super) what: Action,
     /// Its rule, or the reason.
     pub(super) by: &'a str,
     pub(super) commands: usize,
@@ -69,7 +69,7 @@ impl fmt::Display for Noted<'_> {
 /// All of them.
 #[derive(Default)]
 pub(super) struct Summary {
-    counts: BTreeMap<(What, String), (u64, u64)>,
+    counts: BTreeMap<(Action, String), (u64, u64)>,
 }
 
 impl Summary {
@@ -105,13 +105,13 @@ impl Planned<'_> {
         match step {
             Step::Span(span) => {
                 let groups = span.groups.iter().map(|shared| Noted {
-                    what: if shared.guarded { What::Guarded } else { What::Wrapped },
+                    what: if shared.guarded { Action::Guarded } else { Action::Wrapped },
                     by: &self.policy.groups()[shared.group].name,
                     commands: shared.places.len(),
                 });
                 let members: usize = span.groups.iter().map(|shared| shared.places.len()).sum();
                 let between = span.commands.len().saturating_sub(members);
-                let carried = (between > 0).then_some(Noted { what: What::Carried, by: "", commands: between });
+                let carried = (between > 0).then_some(Noted { what: Action::Carried, by: "", commands: between });
                 groups.chain(carried).collect()
             }
             step => self.noted_alone(step).into_iter().collect(),
@@ -123,22 +123,22 @@ impl Planned<'_> {
         let noted = |what, by, commands| Noted { what, by, commands };
         let noted = match step {
             Step::Span(_) => return None,
-            Step::Send { commands } => noted(What::Sent, "", commands.len()),
-            Step::Wrap { members, group: index, .. } => noted(What::Wrapped, group(*index), members.len()),
+            Step::Send { commands } => noted(Action::Sent, "", commands.len()),
+            Step::Wrap { members, group: index, .. } => noted(Action::Wrapped, group(*index), members.len()),
             Step::Guard { members, group: index, .. } => {
                 let what = match self.policy.groups()[*index].atomic {
-                    Atomic::Rollback => What::RolledBack,
-                    _ => What::Guarded,
+                    Atomic::Rollback => Action::RolledBack,
+                    _ => Action::Guarded,
                 };
                 noted(what, group(*index), members.len())
             }
-            Step::RefuseGroup { members, group: index, .. } => noted(What::Refused, group(*index), members.len()),
-            Step::Watch { commands, group: index, .. } => noted(What::Observed, group(*index), commands.len()),
-            Step::Probe(probe) => noted(What::Probed, "", 1).by_rule(self, &probe.rule.name),
-            Step::CatchUp => noted(What::Probed, "", 0),
-            Step::Answer { .. } => noted(What::Answered, "", 1),
-            Step::Refuse { .. } => noted(What::Refused, "", 1),
-            Step::TtlFix { .. } => noted(What::Fixed, "", 1),
+            Step::RefuseGroup { members, group: index, .. } => noted(Action::Refused, group(*index), members.len()),
+            Step::Watch { commands, group: index, .. } => noted(Action::Observed, group(*index), commands.len()),
+            Step::Probe(probe) => noted(Action::Probed, "", 1).by_rule(self, &probe.rule.name),
+            Step::CatchUp => noted(Action::Probed, "", 0),
+            Step::Answer { .. } => noted(Action::Answered, "", 1),
+            Step::Refuse { .. } => noted(Action::Refused, "", 1),
+            Step::TtlFix { .. } => noted(Action::Fixed, "", 1),
         };
         Some(noted)
     }
@@ -146,9 +146,9 @@ impl Planned<'_> {
     /// What a note tells.
     pub(super) fn noted_note(&self, note: &Note) -> Option<Noted<'_>> {
         let (what, group, members) = match note {
-            Note::NearMiss { group, members, .. } => (What::NearMiss, group, members.len()),
-            Note::LeftOut { group, members, .. } => (What::LeftOut, group, members.len()),
-            Note::Obstructed { group, members, .. } => (What::LeftOut, group, members.len()),
+            Note::NearMiss { group, members, .. } => (Action::NearMiss, group, members.len()),
+            Note::LeftOut { group, members, .. } => (Action::LeftOut, group, members.len()),
+            Note::Obstructed { group, members, .. } => (Action::LeftOut, group, members.len()),
             _ => return None,
         };
         Some(Noted { what, by: &self.policy.groups()[*group].name, commands: members })

@@ -32,7 +32,7 @@ pub(super) fn numbers(range: Range<usize>) -> String {
 /// What the client reads in a place of this role.
 pub(super) fn reply(role: &Role) -> String {
     match role {
-        Role::Plain | Role::Ahead(_) => "the server's reply".to_owned(),
+        Role::Plain | Role::ReadAhead(_) => "the server's reply".to_owned(),
         Role::Multi => "the server's reply; the client's own transaction begins".to_owned(),
         Role::Queued => "the server's reply, in the client's own transaction".to_owned(),
         Role::Exec | Role::ExecRead(_) => "the server's reply; the client's own transaction ends".to_owned(),
@@ -44,7 +44,7 @@ pub(super) fn reply(role: &Role) -> String {
         Role::Redirect => "the server's reply, with the proxy's id of the client it names".to_owned(),
         Role::Unblock => "the server's reply".to_owned(),
         Role::Verdict => "the server's reply if it is an error, else the proxy's own".to_owned(),
-        Role::Own | Role::Early(_) => "the proxy's own reply".to_owned(),
+        Role::ProxyReply | Role::Buffered(_) => "the proxy's own reply".to_owned(),
         Role::Member | Role::Group(_) | Role::Held => "its own element of the array that EXEC answers".to_owned(),
         Role::Discard => "not for the client: nobody needs it".to_owned(),
         Role::QueuedChecked(_) => "the server's reply, in the client's own transaction, unless a rule says otherwise".to_owned(),

@@ -100,7 +100,7 @@ impl<'a> Audit<'a> {
         if subjects.is_empty() {
             return Ok(());
         }
-        self.run.breathe(subjects.len() as f64).await?;
+        self.run.throttle(subjects.len() as f64).await?;
         self.report.walked += subjects.len() as u64;
         self.run.progress.walked.fetch_add(subjects.len() as u64, Ordering::Relaxed);
         let broken = self.broken(subjects, false).await?;
@@ -127,7 +127,7 @@ impl<'a> Audit<'a> {
             let due = self.waiting.iter().take_while(|waiting| waiting.since.elapsed() >= grace).count();
             let due: Vec<Subject> = self.waiting.drain(..due.min(self.run.pace.batch())).map(|waiting| waiting.subject).collect();
             self.waiting_bytes -= due.iter().map(Subject::bytes).sum::<usize>();
-            self.run.breathe(2.0 * due.len() as f64).await?;
+            self.run.throttle(2.0 * due.len() as f64).await?;
             let still = self.broken(due, false).await?;
             let still = still.into_iter().map(|(subject, _)| subject).collect();
             for (subject, verdict) in self.broken(still, true).await? {
@@ -146,9 +146,9 @@ impl<'a> Audit<'a> {
         let counts: Vec<usize> = subjects
             .iter()
             .map(|subject| match self.look_at(subject, at_one_moment) {
-                Look::Atomic => subject.atomic_questions(ttl, &mut requests),
-                Look::Twice => (0..2).map(|_| subject.questions(ttl, &mut requests)).sum(),
-                Look::Once => subject.questions(ttl, &mut requests),
+                CheckMode::Atomic => subject.atomic_questions(ttl, &mut requests),
+                CheckMode::Twice => (0..2).map(|_| subject.questions(ttl, &mut requests)).sum(),
+                CheckMode::Once => subject.questions(ttl, &mut requests),
             })
             .collect();
         let replies = self.run.read(&requests, counts.iter().sum()).await?;
@@ -159,14 +159,14 @@ impl<'a> Audit<'a> {
             rest = behind;
             let judge = |replies: &[Bytes]| subject.judge(ttl, replies.iter().map(|reply| &reply[..]));
             let verdict = match self.look_at(&subject, at_one_moment) {
-                Look::Atomic => subject.judge_atomic(ttl, own),
-                Look::Twice => {
+                CheckMode::Atomic => subject.judge_atomic(ttl, own),
+                CheckMode::Twice => {
                     let (first, second) = own.split_at(own.len() / 2);
                     let (first, second) = (judge(first), judge(second));
                     // What somebody has written in between is no drift.
                     if first == second || matches!(first, Verdict::Refused(_)) { first } else { Verdict::Holds }
                 }
-                Look::Once => judge(own),
+                CheckMode::Once => judge(own),
             };
             match verdict {
                 Verdict::Holds | Verdict::Gone | Verdict::Elsewhere => {}
@@ -178,13 +178,13 @@ impl<'a> Audit<'a> {
     }
 
     /// Nodes of a cluster have no moment in common.
-    fn look_at(&self, subject: &Subject, at_one_moment: bool) -> Look {
+    fn look_at(&self, subject: &Subject, at_one_moment: bool) -> CheckMode {
         let mut slots = subject.keys().map(key_slot);
         let first = slots.next();
         match (at_one_moment, self.run.servers.topology()) {
-            (false, _) => Look::Once,
-            (true, Topology::Cluster) if !slots.all(|slot| Some(slot) == first) => Look::Twice,
-            (true, _) => Look::Atomic,
+            (false, _) => CheckMode::Once,
+            (true, Topology::Cluster) if !slots.all(|slot| Some(slot) == first) => CheckMode::Twice,
+            (true, _) => CheckMode::Atomic,
         }
     }
 
@@ -220,7 +220,7 @@ impl<'a> Audit<'a> {
 
 /// How something is looked at.
 #[derive(Clone, Copy)]
-enum Look {
+enum CheckMode {
     Once,
     /// One look right after the other.
     Twice,

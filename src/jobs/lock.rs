@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::asking::AskError;
+use super::server_connection::QueryError;
 use super::servers::{At, Servers};
 use respguard_resp::{encode, value};
 
@@ -14,7 +14,7 @@ const REPLY_BYTES_MAX: usize = 64 * 1024;
 
 /// What came of asking for it.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Locking {
+pub(super) enum LockResult {
     Locked,
     /// Another proxy has it.
     Held,
@@ -43,13 +43,13 @@ impl Lock {
         &self.key
     }
 
-    pub(super) async fn lock(&mut self, servers: &mut Servers, unless_done: bool) -> Result<Locking, AskError> {
+    pub(super) async fn lock(&mut self, servers: &mut Servers, unless_done: bool) -> Result<LockResult, QueryError> {
         let mut requests = Vec::new();
         if unless_done {
             encode::request(&mut requests, &[b"EXISTS", self.done_key.as_bytes()]);
             let replies = servers.ask(At::Key(self.done_key.as_bytes()), &requests, 1, REPLY_BYTES_MAX).await?;
             if value::integer(&replies[0]) == Some(1) {
-                return Ok(Locking::Done);
+                return Ok(LockResult::Done);
             }
             requests.clear();
         }
@@ -58,13 +58,13 @@ impl Lock {
         encode::request(&mut requests, &[b"GET", key]);
         let replies = servers.ask(At::Key(key), &requests, 2, REPLY_BYTES_MAX).await?;
         if let Some(error) = replies.iter().find(|reply| value::is_error(reply)) {
-            return Ok(Locking::Refused(String::from_utf8_lossy(value::error_text(error)).into_owned()));
+            return Ok(LockResult::Refused(String::from_utf8_lossy(value::error_text(error)).into_owned()));
         }
         if value::bulk(&replies[1]) != Some(self.token.as_bytes()) {
-            return Ok(Locking::Held);
+            return Ok(LockResult::Held);
         }
         self.renewed = Some(Instant::now());
-        Ok(Locking::Locked)
+        Ok(LockResult::Locked)
     }
 
     /// Whether it is time to renew it.
@@ -73,7 +73,7 @@ impl Lock {
     }
 
     /// False when another has it, or it was lost.
-    pub(super) async fn renew(&mut self, servers: &mut Servers) -> Result<bool, AskError> {
+    pub(super) async fn renew(&mut self, servers: &mut Servers) -> Result<bool, QueryError> {
         let key = self.key.as_bytes();
         let mut requests = Vec::new();
         encode::request(&mut requests, &[b"WATCH", key]);
@@ -103,7 +103,7 @@ impl Lock {
     }
 
     /// Gives it back, and says for how long no scheduled run is needed.
-    pub(super) async fn unlock(&mut self, servers: &mut Servers, done_for: Option<Duration>) -> Result<(), AskError> {
+    pub(super) async fn unlock(&mut self, servers: &mut Servers, done_for: Option<Duration>) -> Result<(), QueryError> {
         if self.renewed.is_none() || !self.renew(servers).await? {
             return Ok(());
         }

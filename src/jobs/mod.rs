@@ -4,7 +4,6 @@
 //! time, over all proxies of a server: a lock key that expires says so.
 
 mod answers;
-mod asking;
 mod audit;
 mod checks;
 mod lock;
@@ -17,6 +16,7 @@ mod report;
 mod run;
 mod sample;
 pub mod schedule;
+mod server_connection;
 mod servers;
 mod shared;
 mod stop;
@@ -44,9 +44,9 @@ use respguard_engine::policy::{Policy, Relation};
 use run::Run;
 use shared::{Shared, State};
 
-pub use repair_log::Which;
+pub use repair_log::Selection;
 pub use sample::{SAMPLE_KEYS_MAX, Sampled};
-pub use wanted::{REMOVED_LIMIT, REMOVED_MAX, Refused, RepairWanted, Settings, Wanted};
+pub use wanted::{REMOVED_LIMIT, REMOVED_MAX, Refused, RepairRequest, RunRequest, Settings};
 
 /// The way to audits and repairs. Cheap to clone.
 #[derive(Clone)]
@@ -55,7 +55,7 @@ pub struct Jobs {
 }
 
 /// A run that has begun.
-pub struct Begun {
+pub struct RunHandle {
     pub report: oneshot::Receiver<Value>,
     /// Ends it before its time.
     pub cancel: CancellationToken,
@@ -89,7 +89,7 @@ impl Jobs {
     ///
     /// # Errors
     /// It cannot be, or not now.
-    pub async fn begin(&self, wanted: Wanted) -> Result<Begun, Refused> {
+    pub async fn begin(&self, wanted: RunRequest) -> Result<RunHandle, Refused> {
         let on = self.shared.on.clone().ok_or(Refused::Off)?;
         let relations = self.relations(wanted.relation.as_deref())?;
         let removes = |relation: &Arc<Relation>| relation.repair != Repair::Report;
@@ -111,14 +111,14 @@ impl Jobs {
             // Whoever asked may have gone.
             let _ = sender.send(done.report);
         });
-        Ok(Begun { report, cancel })
+        Ok(RunHandle { report, cancel })
     }
 
     /// Puts back what a repair removed: one thing, or all of a run.
     ///
     /// # Errors
     /// It cannot be, or not now.
-    pub async fn undo(&self, which: Which) -> Result<Begun, Refused> {
+    pub async fn undo(&self, which: Selection) -> Result<RunHandle, Refused> {
         let on = self.shared.on.clone().ok_or(Refused::Off)?;
         let log = self.shared.log.clone().ok_or(Refused::NoLog)?;
         let found = log.find(&which).await.map_err(|error| Refused::Log(error.to_string()))?;
@@ -136,7 +136,7 @@ impl Jobs {
             shared.end(Vec::new(), turn);
             let _ = sender.send(done);
         });
-        Ok(Begun { report, cancel })
+        Ok(RunHandle { report, cancel })
     }
 
     /// How often all relations are audited by themselves, and whether that repairs; `None`: only when asked.

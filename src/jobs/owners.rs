@@ -51,7 +51,7 @@ impl Owners<'_> {
         if keys.is_empty() {
             return Ok(());
         }
-        audit.run.breathe(keys.len() as f64).await?;
+        audit.run.throttle(keys.len() as f64).await?;
         let types = types(audit, walk, &keys).await?;
         let owners = keys.into_iter().zip(types);
         let owners = owners.filter_map(|(key, type_)| Some(Owner { key, type_: type_?, cursor: b"0".to_vec(), next: 0 }));

@@ -11,7 +11,7 @@ use super::repair::repair;
 use super::report::{RelationReport, report};
 use super::run::Run;
 use super::stop::Stop;
-use super::wanted::{REMOVED_MAX, RepairWanted, Wanted};
+use super::wanted::{REMOVED_MAX, RepairRequest, RunRequest};
 use crate::telemetry::audits;
 use crate::telemetry::label::AuditOutcome;
 use respguard_engine::policy::Relation;
@@ -28,7 +28,7 @@ pub(super) struct Done {
 
 impl Run {
     /// Audits one relation after the other, and repairs what is wanted. With a refusal all of them are unknown.
-    pub(super) async fn all(mut self, relations: &[Arc<Relation>], wanted: &Wanted, refusal: Option<String>) -> Done {
+    pub(super) async fn all(mut self, relations: &[Arc<Relation>], wanted: &RunRequest, refusal: Option<String>) -> Done {
         let repairs = wanted.repair.is_some_and(|repair| repair.apply);
         info!(run = self.id, relations = relations.len(), repairs, scheduled = wanted.is_scheduled, "an audit has begun");
         let mut reports: Vec<RelationReport> = Vec::new();
@@ -43,7 +43,7 @@ impl Run {
             let unknown = report.reason.as_deref().filter(|_| report.outcome == AuditOutcome::Unknown);
             let is_news = self.shared.is_news(&report.relation, unknown);
             // One refusal of everything is said once, not for each relation.
-            self.tell(&report, wanted, is_news && !is_said);
+            self.log(&report, wanted, is_news && !is_said);
             is_said = refusal.is_some() && (is_said || is_news);
             reports.push(report);
             if is_over {
@@ -66,7 +66,7 @@ impl Run {
         report
     }
 
-    async fn one(&mut self, relation: &Arc<Relation>, wanted: Option<RepairWanted>) -> RelationReport {
+    async fn one(&mut self, relation: &Arc<Relation>, wanted: Option<RepairRequest>) -> RelationReport {
         let may_remove = self.may_remove(relation);
         let keep = wanted.map_or(0, |wanted| wanted.max).max(REMOVED_MAX);
         let mut report = RelationReport::new(relation, self.servers.topology(), &self.id, keep, may_remove);
@@ -90,7 +90,7 @@ impl Run {
     }
 
     /// `is_news`: that it is unknown, and why, has not been said before.
-    fn tell(&self, report: &RelationReport, wanted: &Wanted, is_news: bool) {
+    fn log(&self, report: &RelationReport, wanted: &RunRequest, is_news: bool) {
         let relation = &report.relation;
         audits::count_run(relation, report.outcome);
         audits::count_keys(relation, report.walked);

@@ -9,13 +9,13 @@ use bytes::Bytes;
 use tracing::warn;
 
 use super::answers::server_ms;
-use super::asking::AskError;
-use super::repair_log::{Entry, NOT_REMOVED, RepairLog, SCHEMA, What, encoded};
+use super::repair_log::{Entry, NOT_REMOVED, RemovedData, RepairLog, SCHEMA, encoded};
 use super::report::{BROKEN_SHARE, RelationReport, RepairResult};
 use super::run::{MOVING_MAX, MOVING_PAUSE, Run};
+use super::server_connection::QueryError;
 use super::servers::At;
 use super::stop::Stop;
-use super::wanted::RepairWanted;
+use super::wanted::RepairRequest;
 use crate::telemetry::audits;
 use crate::telemetry::label::{AuditOutcome, RepairAction};
 use crate::telemetry::record::{rfc3339, unix_ms};
@@ -32,7 +32,7 @@ const ATTEMPTS_MAX: usize = 5;
 const KEPT_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// Removes what the report has found, or says why not.
-pub(super) async fn repair(run: &mut Run, relation: &Relation, report: &mut RelationReport, wanted: RepairWanted) {
+pub(super) async fn repair(run: &mut Run, relation: &Relation, report: &mut RelationReport, wanted: RepairRequest) {
     if !report.may_remove || report.orphans == 0 {
         return;
     }
@@ -87,7 +87,7 @@ async fn remove_all(
             break;
         }
         tried += 1;
-        run.breathe(2.0).await?;
+        run.throttle(2.0).await?;
         let subject = report.findings[place].subject.clone();
         let mut removal =
             Removal { run, log, relation, subject: &subject, number: &mut number, reason: String::new(), ids: Vec::new() };
@@ -132,9 +132,9 @@ impl Removal<'_> {
                     attempts += 1;
                     self.run.sleep(Duration::from_millis(20)).await?;
                 }
-                Err(Failure::Ask(AskError::TooLong(_))) => return Ok(RepairResult::TooLarge),
-                Err(Failure::Ask(AskError::Moving(_))) if begun.elapsed() >= MOVING_MAX => return Ok(RepairResult::Changing),
-                Err(Failure::Ask(AskError::Moving(_))) => self.run.sleep(MOVING_PAUSE).await?,
+                Err(Failure::Ask(QueryError::TooLong(_))) => return Ok(RepairResult::TooLarge),
+                Err(Failure::Ask(QueryError::Moving(_))) if begun.elapsed() >= MOVING_MAX => return Ok(RepairResult::Changing),
+                Err(Failure::Ask(QueryError::Moving(_))) => self.run.sleep(MOVING_PAUSE).await?,
                 Err(Failure::Ask(error)) => {
                     warn!(relation = &*self.relation.name, %error, "a repair has lost the server");
                     return Ok(RepairResult::Unknown);
@@ -165,9 +165,9 @@ impl Removal<'_> {
         let mut entries = Vec::new();
         for target in &targets {
             match self.entry(target).await? {
-                Kept::Entry(entry) => entries.push(*entry),
-                Kept::Gone => return self.give_up(RepairResult::Fixed).await,
-                Kept::Denied => return self.give_up(RepairResult::Denied).await,
+                SaveResult::Entry(entry) => entries.push(*entry),
+                SaveResult::Gone => return self.give_up(RepairResult::Fixed).await,
+                SaveResult::Denied => return self.give_up(RepairResult::Denied).await,
             }
         }
         let ids: Vec<String> = entries.iter().map(|entry| entry.id.clone()).collect();
@@ -180,7 +180,7 @@ impl Removal<'_> {
         encode::request(&mut requests, &[b"EXEC"]);
         let replies = match self.ask(&requests, targets.len() + 2).await {
             Ok(replies) => replies,
-            Err(failure @ Failure::Ask(AskError::Moving(_))) => {
+            Err(failure @ Failure::Ask(QueryError::Moving(_))) => {
                 self.conclude(&ids, NOT_REMOVED).await;
                 return Err(failure);
             }
@@ -233,7 +233,7 @@ impl Removal<'_> {
     }
 
     /// The line for the log, from what the watched key holds.
-    async fn entry(&mut self, target: &Target) -> Result<Kept, Failure> {
+    async fn entry(&mut self, target: &Target) -> Result<SaveResult, Failure> {
         let key = &*target.key;
         let element = target.element.as_deref().unwrap_or_default();
         let mut requests = Vec::new();
@@ -255,32 +255,32 @@ impl Removal<'_> {
         let held = &replies[3];
         let is_wrong_type = value::error_text(held).starts_with(b"WRONGTYPE");
         if value::is_error(held) && !(is_wrong_type && target.kind == PlaceKind::Member) {
-            return Ok(Kept::Denied);
+            return Ok(SaveResult::Denied);
         }
         let element = encoded(element);
         let what = match target.kind {
-            PlaceKind::Key | PlaceKind::Value => value::bulk(held).map(|dump| What::Key { dump: encoded(dump) }),
+            PlaceKind::Key | PlaceKind::Value => value::bulk(held).map(|dump| RemovedData::Key { dump: encoded(dump) }),
             PlaceKind::Member => {
                 let score = value::bulk(held).map(|score| String::from_utf8_lossy(score).into_owned());
-                Some(What::Member { element, score })
+                Some(RemovedData::Member { element, score })
             }
-            PlaceKind::Field => value::bulk(held).map(|held| What::Field {
+            PlaceKind::Field => value::bulk(held).map(|held| RemovedData::Field {
                 element,
                 value: encoded(held),
                 field_expires_at_ms: elements(&replies[4]).next().and_then(value::integer).filter(|at| *at > 0),
             }),
             PlaceKind::Item => {
                 let places: Vec<i64> = elements(held).filter_map(value::integer).collect();
-                (!places.is_empty()).then_some(What::Item { element, places })
+                (!places.is_empty()).then_some(RemovedData::Item { element, places })
             }
         };
-        let Some(what) = what else { return Ok(Kept::Gone) };
+        let Some(what) = what else { return Ok(SaveResult::Gone) };
         let ttl_ms = value::integer(&replies[0]).filter(|ttl| *ttl >= 0);
         let exact = value::integer(&replies[2]).filter(|at| *at > 0);
         let expires_at_ms = ttl_ms.and_then(|ttl| exact.or_else(|| Some(server_ms(&replies[1])? + ttl)));
         *self.number += 1;
         let now = SystemTime::now();
-        Ok(Kept::Entry(Box::new(Entry {
+        Ok(SaveResult::Entry(Box::new(Entry {
             schema: SCHEMA,
             id: format!("{}.{}.{}", self.run.id, self.relation.name, self.number),
             run: self.run.id.clone(),
@@ -288,7 +288,7 @@ impl Removal<'_> {
             at_ms: unix_ms(now),
             relation: self.relation.name.to_string(),
             reason: self.reason.clone(),
-            action: if matches!(what, What::Key { .. }) { RepairAction::Delete } else { RepairAction::Remove }
+            action: if matches!(what, RemovedData::Key { .. }) { RepairAction::Delete } else { RepairAction::Remove }
                 .as_str()
                 .to_owned(),
             key: encoded(key),
@@ -305,29 +305,29 @@ impl Removal<'_> {
     }
 }
 
-enum Kept {
+enum SaveResult {
     Entry(Box<Entry>),
     Gone,
     Denied,
 }
 
 enum Failure {
-    Ask(AskError),
+    Ask(QueryError),
     Stop(Stop),
 }
 
-impl From<AskError> for Failure {
-    fn from(error: AskError) -> Failure {
+impl From<QueryError> for Failure {
+    fn from(error: QueryError) -> Failure {
         Failure::Ask(error)
     }
 }
 
-fn removal(target: &Target, what: &What, out: &mut Vec<u8>) {
+fn removal(target: &Target, what: &RemovedData, out: &mut Vec<u8>) {
     let (key, element) = (&*target.key, target.element.as_deref().unwrap_or_default());
     match target.kind {
         PlaceKind::Key | PlaceKind::Value => encode::request(out, &[b"UNLINK", key]),
         PlaceKind::Member => {
-            let is_sorted = matches!(what, What::Member { score: Some(_), .. });
+            let is_sorted = matches!(what, RemovedData::Member { score: Some(_), .. });
             encode::request(out, &[if is_sorted { b"ZREM" } else { b"SREM" }, key, element]);
         }
         PlaceKind::Field => encode::request(out, &[b"HDEL", key, element]),

@@ -42,13 +42,13 @@ pub struct Entry {
     pub expires_at_ms: Option<i64>,
     pub ttl_ms: Option<i64>,
     #[serde(flatten)]
-    pub what: What,
+    pub what: RemovedData,
 }
 
 /// What is removed.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "what", rename_all = "snake_case")]
-pub enum What {
+pub enum RemovedData {
     Key {
         dump: String,
     },
@@ -81,16 +81,16 @@ struct Outcome {
 
 /// What is looked for.
 #[derive(Clone, Debug)]
-pub enum Which {
+pub enum Selection {
     Id(String),
     Run(String),
 }
 
-impl Which {
+impl Selection {
     fn is_met_by(&self, id: &str, run: &str) -> bool {
         match self {
-            Which::Id(wanted) => wanted == id,
-            Which::Run(wanted) => wanted == run,
+            Selection::Id(wanted) => wanted == id,
+            Selection::Run(wanted) => wanted == run,
         }
     }
 }
@@ -124,7 +124,7 @@ impl RepairLog {
     }
 
     /// Where the last entries lie that may be put back, the newest first.
-    pub async fn find(&self, which: &Which) -> io::Result<Vec<u64>> {
+    pub async fn find(&self, which: &Selection) -> io::Result<Vec<u64>> {
         let (log, which) = (self.clone(), which.clone());
         blocking(move || log.find_now(&which)).await
     }
@@ -151,7 +151,7 @@ impl RepairLog {
         .await
     }
 
-    fn find_now(&self, which: &Which) -> io::Result<Vec<u64>> {
+    fn find_now(&self, which: &Selection) -> io::Result<Vec<u64>> {
         let mut reader = match File::open(&self.file) {
             Ok(file) => BufReader::new(file),
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -239,7 +239,7 @@ pub fn decoded(text: &str) -> io::Result<Vec<u8>> {
 mod tests {
     use super::*;
 
-    fn entry(id: &str, what: What) -> Entry {
+    fn entry(id: &str, what: RemovedData) -> Entry {
         Entry {
             schema: SCHEMA,
             id: id.to_owned(),
@@ -260,19 +260,19 @@ mod tests {
     async fn what_was_removed_is_found_by_its_id_and_by_its_run() {
         let folder = tempfile::tempdir().expect("a folder");
         let log = RepairLog::new(folder.path().join("log"));
-        assert!(log.find(&Which::Id("r1.1".into())).await.expect("no file is no entry").is_empty());
-        let key = |id| entry(id, What::Key { dump: encoded(b"\x00\xff") });
-        let item = entry("r1.2", What::Item { element: encoded(b"x"), places: vec![0, 3] });
+        assert!(log.find(&Selection::Id("r1.1".into())).await.expect("no file is no entry").is_empty());
+        let key = |id| entry(id, RemovedData::Key { dump: encoded(b"\x00\xff") });
+        let item = entry("r1.2", RemovedData::Item { element: encoded(b"x"), places: vec![0, 3] });
         log.append(&[key("r1.1"), item.clone()]).await.expect("written");
         log.append(&[key("r2.1")]).await.expect("written");
         log.conclude(&["r2.1".to_owned()], "r2", 5, NOT_REMOVED).await.expect("written");
         log.conclude(&["r1.1".to_owned()], "r1", 5, "removed").await.expect("written");
-        let run = log.find(&Which::Run("r1".into())).await.expect("read");
+        let run = log.find(&Selection::Run("r1".into())).await.expect("read");
         assert_eq!(run.len(), 2);
         assert_eq!(log.read(run[0]).await.expect("an entry"), item, "the newest first");
         assert_eq!(log.read(run[1]).await.expect("an entry"), key("r1.1"));
-        assert_eq!(log.find(&Which::Id("r1.2".into())).await.expect("read").len(), 1);
-        assert!(log.find(&Which::Id("r2.1".into())).await.expect("read").is_empty(), "it was not removed");
+        assert_eq!(log.find(&Selection::Id("r1.2".into())).await.expect("read").len(), 1);
+        assert!(log.find(&Selection::Id("r2.1".into())).await.expect("read").is_empty(), "it was not removed");
     }
 
     #[tokio::test]
@@ -281,8 +281,10 @@ mod tests {
         let file = folder.path().join("log");
         std::fs::write(&file, "{\"schema\":1,\"id\":\"r1.1\",\"ru").expect("written");
         let log = RepairLog::new(file.clone());
-        log.append(&[entry("r1.2", What::Member { element: encoded(b"m"), score: Some("1.5".into()) })]).await.expect("written");
-        let found = log.find(&Which::Run("r1".into())).await.expect("read");
+        log.append(&[entry("r1.2", RemovedData::Member { element: encoded(b"m"), score: Some("1.5".into()) })])
+            .await
+            .expect("written");
+        let found = log.find(&Selection::Run("r1".into())).await.expect("read");
         assert_eq!(found.len(), 1);
         assert_eq!(log.read(found[0]).await.expect("an entry").id, "r1.2");
     }

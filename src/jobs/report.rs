@@ -6,7 +6,7 @@ use std::time::SystemTime;
 use serde_json::{Value, json};
 
 use super::stop::Stop;
-use super::wanted::Wanted;
+use super::wanted::RunRequest;
 use crate::telemetry::label::AuditOutcome;
 use crate::telemetry::record::{rfc3339, unix_ms};
 use respguard_engine::pipeline::violation::Kind;
@@ -203,7 +203,7 @@ impl RelationReport {
 }
 
 /// The whole run.
-pub(super) fn report(progress: &Value, wanted: &Wanted, relations: &[RelationReport]) -> Value {
+pub(super) fn report(progress: &Value, wanted: &RunRequest, relations: &[RelationReport]) -> Value {
     let worst = relations.iter().map(|report| report.outcome).max_by_key(|outcome| outcome.index());
     let sum = |number: fn(&RelationReport) -> u64| relations.iter().map(number).sum::<u64>();
     json!({

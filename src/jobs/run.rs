@@ -9,9 +9,9 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::answers::told;
-use super::asking::AskError;
-use super::lock::{Lock, Locking};
+use super::lock::{Lock, LockResult};
 use super::progress::Progress;
+use super::server_connection::QueryError;
 use super::servers::{At, Servers};
 use super::shared::Shared;
 use super::stop::Stop;
@@ -69,19 +69,19 @@ impl Run {
         let begun = Instant::now();
         let locking = loop {
             match self.lock.lock(&mut self.servers, is_scheduled).await {
-                Err(AskError::Moving(_)) if begun.elapsed() < MOVING_MAX => tokio::time::sleep(MOVING_PAUSE).await,
+                Err(QueryError::Moving(_)) if begun.elapsed() < MOVING_MAX => tokio::time::sleep(MOVING_PAUSE).await,
                 locking => break locking,
             }
         };
         match locking {
-            Ok(Locking::Locked) => Ok(None),
-            Ok(Locking::Held) => Err(Refused::Locked),
-            Ok(Locking::Done) => Err(Refused::Done),
-            Ok(Locking::Refused(error)) if is_about_rights(&error) => {
+            Ok(LockResult::Locked) => Ok(None),
+            Ok(LockResult::Held) => Err(Refused::Locked),
+            Ok(LockResult::Done) => Err(Refused::Done),
+            Ok(LockResult::Refused(error)) if is_about_rights(&error) => {
                 Ok(Some(format!("{} at the lock key {}", told(error.as_bytes()), self.lock.key())))
             }
-            Ok(Locking::Refused(error)) => Err(Refused::Server(format!("the lock key {}: {error}", self.lock.key()))),
-            Err(AskError::Open(error @ OpenError::Refused { .. })) => Ok(Some(error.to_string())),
+            Ok(LockResult::Refused(error)) => Err(Refused::Server(format!("the lock key {}: {error}", self.lock.key()))),
+            Err(QueryError::Open(error @ OpenError::Refused { .. })) => Ok(Some(error.to_string())),
             Err(error) => Err(Refused::Server(error.to_string())),
         }
     }
@@ -103,10 +103,10 @@ impl Run {
                     self.sleep(pause).await?;
                     return Ok(answer);
                 }
-                Err(AskError::Open(error @ OpenError::Refused { .. })) => return Err(Stop::Unknown(error.to_string())),
-                Err(error @ AskError::TooLong(_)) => return Err(Stop::Failed(error.to_string())),
+                Err(QueryError::Open(error @ OpenError::Refused { .. })) => return Err(Stop::Unknown(error.to_string())),
+                Err(error @ QueryError::TooLong(_)) => return Err(Stop::Failed(error.to_string())),
                 Err(error) if begun.elapsed() >= AWAY_MAX => return Err(Stop::Failed(error.to_string())),
-                Err(AskError::Moving(_)) => self.sleep(MOVING_PAUSE).await?,
+                Err(QueryError::Moving(_)) => self.sleep(MOVING_PAUSE).await?,
                 Err(error) => {
                     if !std::mem::replace(&mut told, true) {
                         warn!(run = self.id, %error, "an audit waits for the server");
@@ -131,14 +131,14 @@ impl Run {
                 self.sleep(pause).await?;
                 Ok(Some(answer))
             }
-            Err(AskError::Open(error @ OpenError::Refused { .. })) => Err(Stop::Unknown(error.to_string())),
-            Err(error @ AskError::TooLong(_)) => Err(Stop::Failed(error.to_string())),
+            Err(QueryError::Open(error @ OpenError::Refused { .. })) => Err(Stop::Unknown(error.to_string())),
+            Err(error @ QueryError::TooLong(_)) => Err(Stop::Failed(error.to_string())),
             Err(_) => Ok(None),
         }
     }
 
     /// Waits until so many things may be looked at, and until the server is well.
-    pub(super) async fn breathe(&mut self, things: f64) -> Result<(), Stop> {
+    pub(super) async fn throttle(&mut self, things: f64) -> Result<(), Stop> {
         while self.shared.breaker.state().is_some_and(|state| state != BreakerState::Closed.as_str()) {
             self.sleep(PAUSE).await?;
         }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tracing::{info, warn};
 
 use super::Jobs;
-use super::wanted::{REMOVED_MAX, Refused, RepairWanted, Wanted};
+use super::wanted::{REMOVED_MAX, Refused, RepairRequest, RunRequest};
 
 /// The first run comes within so large a part of the time between two.
 const FIRST_SHARE: f64 = 0.1;
@@ -20,8 +20,8 @@ pub async fn keep(jobs: Jobs) {
     let mut told = None;
     tokio::time::sleep(every.mul_f64(FIRST_SHARE * fastrand::f64())).await;
     loop {
-        let repair = repairs.then_some(RepairWanted { apply: true, max: REMOVED_MAX, force: false });
-        let wanted = Wanted { relation: None, repair, is_scheduled: true };
+        let repair = repairs.then_some(RepairRequest { apply: true, max: REMOVED_MAX, force: false });
+        let wanted = RunRequest { relation: None, repair, is_scheduled: true };
         let pause = match jobs.begin(wanted).await {
             Ok(begun) => {
                 told = None;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::asking::{AskError, Asking};
+use super::server_connection::{QueryError, ServerConnection};
 use super::units::{Unit, units};
 use crate::net::address::Address;
 use crate::net::topology::Primary;
@@ -34,7 +34,7 @@ pub(super) enum At<'a> {
 pub(super) struct Servers {
     settings: Settings,
     /// Where it is no cluster.
-    one: Asking,
+    one: ServerConnection,
     nodes: Option<Nodes>,
 }
 
@@ -43,7 +43,7 @@ struct Nodes {
     /// What all of the process know, and the same with what nodes have said to this run.
     known: Arc<SlotMap>,
     map: SlotMap,
-    connections: HashMap<Address, Asking>,
+    connections: HashMap<Address, ServerConnection>,
     /// Grows when a node is another process than before, or serves another slot.
     changes: u64,
 }
@@ -54,7 +54,7 @@ impl Servers {
             let (cluster, connections) = (shared.cluster.clone(), HashMap::new());
             Nodes { known: Arc::default(), map: SlotMap::default(), cluster, connections, changes: 0 }
         });
-        Servers { one: Asking::new(settings.clone()), nodes, settings }
+        Servers { one: ServerConnection::new(settings.clone()), nodes, settings }
     }
 
     pub(super) fn topology(&self) -> Topology {
@@ -95,20 +95,20 @@ impl Servers {
         }
     }
 
-    /// The replies to one pipeline. With [`AskError::Moving`] nothing of it has been applied.
+    /// The replies to one pipeline. With [`QueryError::Moving`] nothing of it has been applied.
     pub(super) async fn ask(
         &mut self,
         at: At<'_>,
         requests: &[u8],
         replies: usize,
         bytes_max: usize,
-    ) -> Result<Vec<Bytes>, AskError> {
+    ) -> Result<Vec<Bytes>, QueryError> {
         let Some(nodes) = &mut self.nodes else { return self.one.ask(requests, replies, bytes_max).await };
         let (address, slot) = match at {
             At::Node(address) => (address.clone(), None),
             At::Key(key) => {
                 let slot = key_slot(key);
-                (nodes.owner(slot).ok_or(AskError::Open(OpenError::NoCluster))?, Some(slot))
+                (nodes.owner(slot).ok_or(QueryError::Open(OpenError::NoCluster))?, Some(slot))
             }
         };
         let answered = nodes.ask_node(&self.settings, &address, requests, replies, bytes_max).await?;
@@ -120,14 +120,14 @@ impl Servers {
                     nodes.moved(slot, &resolved(host, port, &address));
                 }
                 // It may watch something, or be in a transaction.
-                nodes.connections.entry(address).and_modify(Asking::close);
-                Err(AskError::Moving(slot))
+                nodes.connections.entry(address).and_modify(ServerConnection::close);
+                Err(QueryError::Moving(slot))
             }
         }
     }
 
     /// The replies to questions that only read, each about keys of one slot, wherever these are.
-    pub(super) async fn read(&mut self, requests: &[u8], replies: usize, bytes_max: usize) -> Result<Vec<Bytes>, AskError> {
+    pub(super) async fn read(&mut self, requests: &[u8], replies: usize, bytes_max: usize) -> Result<Vec<Bytes>, QueryError> {
         let Some(nodes) = &mut self.nodes else { return self.one.ask(requests, replies, bytes_max).await };
         let mut left = units(requests)?;
         let mut answered = vec![Bytes::new(); replies];
@@ -137,7 +137,7 @@ impl Servers {
                 return Ok(answered);
             }
         }
-        Err(AskError::Moving(left[0].slot))
+        Err(QueryError::Moving(left[0].slot))
     }
 }
 
@@ -179,9 +179,9 @@ impl Nodes {
         requests: &[u8],
         replies: usize,
         bytes_max: usize,
-    ) -> Result<Vec<Bytes>, AskError> {
+    ) -> Result<Vec<Bytes>, QueryError> {
         let node = || Settings { primary: Primary::fixed(address.clone()), cluster: None, is_node: true, ..settings.clone() };
-        let asking = self.connections.entry(address.clone()).or_insert_with(|| Asking::new(node()));
+        let asking = self.connections.entry(address.clone()).or_insert_with(|| ServerConnection::new(node()));
         let before = asking.generation;
         let answered = asking.ask(requests, replies, bytes_max).await;
         self.changes += asking.generation - before;
@@ -199,12 +199,12 @@ impl Nodes {
         units: Vec<Unit>,
         answered: &mut [Bytes],
         bytes_max: usize,
-    ) -> Result<Vec<Unit>, AskError> {
+    ) -> Result<Vec<Unit>, QueryError> {
         let mut by_way: HashMap<(Address, bool), Vec<Unit>> = HashMap::new();
         for mut unit in units {
             let way = match unit.asks.take() {
                 Some(address) => (address, true),
-                None => (self.owner(unit.slot).ok_or(AskError::Open(OpenError::NoCluster))?, false),
+                None => (self.owner(unit.slot).ok_or(QueryError::Open(OpenError::NoCluster))?, false),
             };
             by_way.entry(way).or_default().push(unit);
         }
@@ -238,7 +238,7 @@ impl Nodes {
                         left.push(unit);
                     }
                     // Its keys are here and there: it can be asked when the slot is whole again.
-                    Some(Redirect::TryAgain | Redirect::Down) => return Err(AskError::Moving(unit.slot)),
+                    Some(Redirect::TryAgain | Redirect::Down) => return Err(QueryError::Moving(unit.slot)),
                 }
             }
         }

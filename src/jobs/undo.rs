@@ -7,10 +7,10 @@ use serde_json::{Value, json};
 use tracing::info;
 
 use super::answers::{server_ms, told};
-use super::asking::AskError;
-use super::repair_log::{Entry, RepairLog, What, decoded};
+use super::repair_log::{Entry, RemovedData, RepairLog, decoded};
 use super::report::text;
 use super::run::{MOVING_MAX, MOVING_PAUSE, Run};
+use super::server_connection::QueryError;
 use super::servers::At;
 use crate::telemetry::audits;
 use crate::telemetry::label::RepairAction;
@@ -23,7 +23,7 @@ const ATTEMPTS_MAX: usize = 5;
 
 /// What came of one thing.
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Undone {
+enum UndoResult {
     Restored,
     /// Something stands there now.
     Stands,
@@ -32,13 +32,13 @@ enum Undone {
     Failed(String),
 }
 
-impl Undone {
+impl UndoResult {
     fn as_str(&self) -> &'static str {
         match self {
-            Undone::Restored => "restored",
-            Undone::Stands => "stands",
-            Undone::Expired => "expired",
-            Undone::Failed(_) => "failed",
+            UndoResult::Restored => "restored",
+            UndoResult::Stands => "stands",
+            UndoResult::Expired => "expired",
+            UndoResult::Failed(_) => "failed",
         }
     }
 }
@@ -48,7 +48,7 @@ pub(super) async fn undo(run: &mut Run, log: &RepairLog, places: Vec<u64>) -> Va
     let mut shown = Vec::new();
     let mut restored = 0;
     for place in places {
-        if run.breathe(1.0).await.is_err() {
+        if run.throttle(1.0).await.is_err() {
             break;
         }
         let entry = match log.read(place).await {
@@ -58,8 +58,8 @@ pub(super) async fn undo(run: &mut Run, log: &RepairLog, places: Vec<u64>) -> Va
                 continue;
             }
         };
-        let undone = put_back(run, &entry).await.unwrap_or_else(|error| Undone::Failed(error.to_string()));
-        if undone == Undone::Restored {
+        let undone = put_back(run, &entry).await.unwrap_or_else(|error| UndoResult::Failed(error.to_string()));
+        if undone == UndoResult::Restored {
             restored += 1;
             audits::count_repaired(&entry.relation.as_str().into(), RepairAction::Undo, 1);
         }
@@ -70,14 +70,16 @@ pub(super) async fn undo(run: &mut Run, log: &RepairLog, places: Vec<u64>) -> Va
     json!({ "id": id, "kind": "undo", "restored": restored, "things": shown })
 }
 
-fn shown_of(entry: &Entry, undone: &Undone) -> Value {
+fn shown_of(entry: &Entry, undone: &UndoResult) -> Value {
     let key = decoded(&entry.key).map(|key| text(&key)).ok();
     let element = match &entry.what {
-        What::Key { .. } => None,
-        What::Member { element, .. } | What::Field { element, .. } | What::Item { element, .. } => decoded(element).ok(),
+        RemovedData::Key { .. } => None,
+        RemovedData::Member { element, .. } | RemovedData::Field { element, .. } | RemovedData::Item { element, .. } => {
+            decoded(element).ok()
+        }
     };
     let reason = match undone {
-        Undone::Failed(reason) => Some(reason),
+        UndoResult::Failed(reason) => Some(reason),
         _ => None,
     };
     json!({
@@ -86,33 +88,33 @@ fn shown_of(entry: &Entry, undone: &Undone) -> Value {
     })
 }
 
-async fn put_back(run: &mut Run, entry: &Entry) -> Result<Undone, AskError> {
-    let Ok(key) = decoded(&entry.key) else { return Ok(Undone::Failed("the key cannot be read".to_owned())) };
+async fn put_back(run: &mut Run, entry: &Entry) -> Result<UndoResult, QueryError> {
+    let Ok(key) = decoded(&entry.key) else { return Ok(UndoResult::Failed("the key cannot be read".to_owned())) };
     let begun = Instant::now();
     let mut attempts = 0;
     while attempts < ATTEMPTS_MAX {
         let attempt = match &entry.what {
-            What::Key { dump } => restore(run, &key, dump, entry.expires_at_ms).await.map(Some),
-            What::Member { .. } | What::Field { .. } | What::Item { .. } => insert(run, &key, entry).await,
+            RemovedData::Key { dump } => restore(run, &key, dump, entry.expires_at_ms).await.map(Some),
+            RemovedData::Member { .. } | RemovedData::Field { .. } | RemovedData::Item { .. } => insert(run, &key, entry).await,
         };
         match attempt {
             Ok(Some(undone)) => return Ok(undone),
             Ok(None) => attempts += 1,
-            Err(AskError::Moving(_)) if begun.elapsed() < MOVING_MAX => tokio::time::sleep(MOVING_PAUSE).await,
+            Err(QueryError::Moving(_)) if begun.elapsed() < MOVING_MAX => tokio::time::sleep(MOVING_PAUSE).await,
             Err(error) => return Err(error),
         }
     }
-    Ok(Undone::Failed("others write to the key all the time".to_owned()))
+    Ok(UndoResult::Failed("others write to the key all the time".to_owned()))
 }
 
 /// <https://redis.io/docs/latest/commands/restore/>
-async fn restore(run: &mut Run, key: &[u8], dump: &str, expires_at_ms: Option<i64>) -> Result<Undone, AskError> {
-    let Ok(dump) = decoded(dump) else { return Ok(Undone::Failed("the dump cannot be read".to_owned())) };
+async fn restore(run: &mut Run, key: &[u8], dump: &str, expires_at_ms: Option<i64>) -> Result<UndoResult, QueryError> {
+    let Ok(dump) = decoded(dump) else { return Ok(UndoResult::Failed("the dump cannot be read".to_owned())) };
     let mut requests = Vec::new();
     encode::request(&mut requests, &[b"TIME"]);
     let now = run.servers.ask(At::Key(key), &requests, 1, REPLY_BYTES_MAX).await?;
     if has_ended(&now[0], expires_at_ms) {
-        return Ok(Undone::Expired);
+        return Ok(UndoResult::Expired);
     }
     requests.clear();
     let at = expires_at_ms.unwrap_or(0).to_string();
@@ -124,42 +126,42 @@ async fn restore(run: &mut Run, key: &[u8], dump: &str, expires_at_ms: Option<i6
     let reply = run.servers.ask(At::Key(key), &requests, 1, REPLY_BYTES_MAX).await?;
     let error = value::error_text(&reply[0]);
     Ok(match error {
-        b"" => Undone::Restored,
-        _ if error.starts_with(b"BUSYKEY") => Undone::Stands,
-        _ => Undone::Failed(told(error)),
+        b"" => UndoResult::Restored,
+        _ if error.starts_with(b"BUSYKEY") => UndoResult::Stands,
+        _ => UndoResult::Failed(told(error)),
     })
 }
 
 /// A reference goes back into its key; `None` when somebody wrote to that meanwhile.
-async fn insert(run: &mut Run, key: &[u8], entry: &Entry) -> Result<Option<Undone>, AskError> {
+async fn insert(run: &mut Run, key: &[u8], entry: &Entry) -> Result<Option<UndoResult>, QueryError> {
     let bytes = |text: &String| decoded(text).unwrap_or_default();
     let mut requests = Vec::new();
     encode::request(&mut requests, &[b"WATCH", key]);
     encode::request(&mut requests, &[b"TIME"]);
     encode::request(&mut requests, &[b"EXISTS", key]);
     match &entry.what {
-        What::Member { element, score: None } => encode::request(&mut requests, &[b"SISMEMBER", key, &bytes(element)]),
-        What::Member { element, .. } => encode::request(&mut requests, &[b"ZSCORE", key, &bytes(element)]),
-        What::Field { element, .. } => encode::request(&mut requests, &[b"HEXISTS", key, &bytes(element)]),
-        What::Item { element, .. } => encode::request(&mut requests, &[b"LPOS", key, &bytes(element)]),
-        What::Key { .. } => return Ok(None),
+        RemovedData::Member { element, score: None } => encode::request(&mut requests, &[b"SISMEMBER", key, &bytes(element)]),
+        RemovedData::Member { element, .. } => encode::request(&mut requests, &[b"ZSCORE", key, &bytes(element)]),
+        RemovedData::Field { element, .. } => encode::request(&mut requests, &[b"HEXISTS", key, &bytes(element)]),
+        RemovedData::Item { element, .. } => encode::request(&mut requests, &[b"LPOS", key, &bytes(element)]),
+        RemovedData::Key { .. } => return Ok(None),
     }
     encode::request(&mut requests, &[b"LLEN", key]);
     let replies = run.servers.ask(At::Key(key), &requests, 5, REPLY_BYTES_MAX).await?;
     let stands = match &entry.what {
-        What::Item { .. } => value::integer(&replies[3]).is_some(),
+        RemovedData::Item { .. } => value::integer(&replies[3]).is_some(),
         _ => value::integer(&replies[3]) == Some(1) || value::bulk(&replies[3]).is_some(),
     };
     let owner_is_there = value::integer(&replies[2]) == Some(1);
     let given_up = if value::is_error(&replies[3]) {
         Some(match value::error_text(&replies[3]) {
-            error if error.starts_with(b"WRONGTYPE") => Undone::Stands,
-            error => Undone::Failed(told(error)),
+            error if error.starts_with(b"WRONGTYPE") => UndoResult::Stands,
+            error => UndoResult::Failed(told(error)),
         })
     } else if stands {
-        Some(Undone::Stands)
+        Some(UndoResult::Stands)
     } else if !owner_is_there && has_ended(&replies[1], entry.expires_at_ms) {
-        Some(Undone::Expired)
+        Some(UndoResult::Expired)
     } else {
         None
     };
@@ -173,20 +175,20 @@ async fn insert(run: &mut Run, key: &[u8], entry: &Entry) -> Result<Option<Undon
     let mut commands: Vec<Vec<Vec<u8>>> = Vec::new();
     let mut command = |words: &[&[u8]]| commands.push(words.iter().map(|word| word.to_vec()).collect());
     match &entry.what {
-        What::Member { element, score: None } => command(&[b"SADD", key, &bytes(element)]),
-        What::Member { element, score: Some(score) } => command(&[b"ZADD", key, score.as_bytes(), &bytes(element)]),
-        What::Field { element, value, field_expires_at_ms } => {
+        RemovedData::Member { element, score: None } => command(&[b"SADD", key, &bytes(element)]),
+        RemovedData::Member { element, score: Some(score) } => command(&[b"ZADD", key, score.as_bytes(), &bytes(element)]),
+        RemovedData::Field { element, value, field_expires_at_ms } => {
             command(&[b"HSET", key, &bytes(element), &bytes(value)]);
             if let Some(at) = field_expires_at_ms {
                 command(&[b"HPEXPIREAT", key, at.to_string().as_bytes(), b"FIELDS", b"1", &bytes(element)]);
             }
         }
-        What::Item { element, places } => {
+        RemovedData::Item { element, places } => {
             let (run_id, element) = (run.id.clone(), bytes(element));
             let moved = others(run, key, places, length).await?;
             insert_items(key, &element, places, length, &moved, &run_id, &mut command);
         }
-        What::Key { .. } => {}
+        RemovedData::Key { .. } => {}
     }
     if let Some(at) = entry.expires_at_ms.filter(|_| !owner_is_there) {
         command(&[b"PEXPIREAT", key, at.to_string().as_bytes()]);
@@ -200,18 +202,18 @@ async fn insert(run: &mut Run, key: &[u8], entry: &Entry) -> Result<Option<Undon
     Ok(concluded(&replies))
 }
 
-fn concluded(replies: &[Bytes]) -> Option<Undone> {
+fn concluded(replies: &[Bytes]) -> Option<UndoResult> {
     let exec = replies.last().map(|reply| &reply[..]).unwrap_or_default();
     let errors = replies.iter().map(|reply| &reply[..]).chain(elements(exec)).find(|reply| value::is_error(reply));
     match errors {
-        Some(error) => Some(Undone::Failed(told(value::error_text(error)))),
+        Some(error) => Some(UndoResult::Failed(told(value::error_text(error)))),
         None if value::is_null(exec) => None,
-        None => Some(Undone::Restored),
+        None => Some(UndoResult::Restored),
     }
 }
 
 /// What stands now where each item is to stand, once those before it stand again; `None` behind the end.
-async fn others(run: &mut Run, key: &[u8], places: &[i64], length: i64) -> Result<Vec<Option<Vec<u8>>>, AskError> {
+async fn others(run: &mut Run, key: &[u8], places: &[i64], length: i64) -> Result<Vec<Option<Vec<u8>>>, QueryError> {
     let mut requests = Vec::new();
     let wanted: Vec<i64> = places.iter().zip(0..).map(|(place, before)| place - before).collect();
     wanted.iter().for_each(|place| encode::request(&mut requests, &[b"LINDEX", key, place.to_string().as_bytes()]));

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::asking::AskError;
+use super::server_connection::QueryError;
 use crate::net::address::Address;
 use respguard_engine::route::slots::key_slot;
 use respguard_resp::scan::{ReplyScanner, ScanLimits, elements};
@@ -21,7 +21,7 @@ pub(super) struct Unit {
 }
 
 /// All of them. Each command but MULTI and EXEC has its key behind its name.
-pub(super) fn units(requests: &[u8]) -> Result<Vec<Unit>, AskError> {
+pub(super) fn units(requests: &[u8]) -> Result<Vec<Unit>, QueryError> {
     let mut scanner = ReplyScanner::new(ScanLimits::default());
     let mut units: Vec<Unit> = Vec::new();
     let (mut start, mut scanned, mut number) = (0, 0, 0);

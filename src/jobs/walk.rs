@@ -119,7 +119,7 @@ async fn pages(audit: &mut Audit<'_>, number: usize, walk: &Walk<'_>, part: Opti
     let mut generation = None;
     let mut passed_over = 0;
     loop {
-        audit.run.breathe(passed as f64 * PASSED_SHARE).await?;
+        audit.run.throttle(passed as f64 * PASSED_SHARE).await?;
         let mut words: Vec<&[u8]> = vec![b"SCAN", &cursor, b"MATCH", &glob, b"COUNT", count.as_bytes()];
         if let Some(name) = walk.type_name() {
             words.extend([&b"TYPE"[..], name.as_bytes()]);

@@ -24,17 +24,17 @@ pub struct Settings {
 
 /// What is asked for.
 #[derive(Clone, Debug, Default)]
-pub struct Wanted {
+pub struct RunRequest {
     /// One relation; `None`: all.
     pub relation: Option<Box<str>>,
     /// What would be removed is told, or removed.
-    pub repair: Option<RepairWanted>,
+    pub repair: Option<RepairRequest>,
     pub is_scheduled: bool,
 }
 
 /// How a repair is wanted.
 #[derive(Clone, Copy, Debug)]
-pub struct RepairWanted {
+pub struct RepairRequest {
     pub apply: bool,
     pub max: usize,
     /// Also where much looks broken.

@@ -8,12 +8,12 @@ use std::time::{Duration, Instant};
 use bytes::BytesMut;
 
 use crate::net::health::{Health, SharedBreaker};
+use crate::net::last_answered::LastAnswered;
 use crate::net::memory_budget::MemoryBudget;
 use crate::net::offenders::Offenders;
 use crate::net::recording::Tap;
 use crate::net::retries::Retries;
 use crate::net::server_limits::ServerLimits;
-use crate::net::signs::Signs;
 use crate::net::watch::Watch;
 use crate::net::whole_limits::WholeLimits;
 use crate::telemetry::label::KillOutcome;
@@ -48,7 +48,7 @@ pub struct Context {
     pub nodes_health: Health,
     pub kept: MemoryBudget,
     /// When the server was last seen to answer.
-    pub signs: Signs,
+    pub last_answered: LastAnswered,
     /// Whether somebody looks at the heads of connections.
     pub watch: Watch,
     /// What may still be sent once more.
@@ -102,7 +102,7 @@ impl Context {
             nodes_health: Health::new(SharedBreaker::default(), Readiness::default()),
             kept: MemoryBudget::default(),
             retries: Retries::default(),
-            signs: Signs::default(),
+            last_answered: LastAnswered::default(),
             watch: Watch::default(),
             readiness,
             table: RefCell::new(table),

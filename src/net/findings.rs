@@ -5,7 +5,7 @@ use std::rc::Rc;
 use crate::net::clock;
 use crate::net::context::Context;
 use crate::net::recheck::{Recheck, violation};
-use crate::net::upstream::lane::{Lane, TtlFixRight};
+use crate::net::upstream::lane::{Lane, TtlFixPermission};
 use crate::telemetry::compressed;
 use crate::telemetry::label::{FailureScope, GroupOutcome, ResolutionOutcome, RetryKind, TtlOutcome, ValueDirection};
 use respguard_engine::pipeline::finding::{Direction, Finding, Outcome, Place, Resolution, TtlState};
@@ -82,7 +82,7 @@ fn conclude_ttl(context: &Rc<Context>, peer: &str, lane: &Rc<Lane>, probe: Probe
 
 /// Writes of this lane's user are no longer fixed: what would be added to them is refused, and they with it.
 pub fn stop_ttl_fix(context: &Context, lane: &Lane, rule: &str) {
-    if lane.ttl_fix.replace(TtlFixRight::Refused) != TtlFixRight::Refused {
+    if lane.ttl_fix.replace(TtlFixPermission::Refused) != TtlFixPermission::Refused {
         tracing::warn!(user = %String::from_utf8_lossy(lane.key.user()), rule, "this user may not run PEXPIRE: its writes are no longer fixed, only checked");
         context.metrics.ttl_check(context.metrics.ttl_row(rule), TtlOutcome::Unfixed);
     }
@@ -90,7 +90,7 @@ pub fn stop_ttl_fix(context: &Context, lane: &Lane, rule: &str) {
 
 /// SETNX of this lane's user is no longer sent as SET, which is refused.
 pub fn stop_setnx_fix(context: &Context, lane: &Lane, rule: &str) {
-    if lane.setnx_fix.replace(TtlFixRight::Refused) != TtlFixRight::Refused {
+    if lane.setnx_fix.replace(TtlFixPermission::Refused) != TtlFixPermission::Refused {
         tracing::warn!(user = %String::from_utf8_lossy(lane.key.user()), rule, "this user may not run SET: its SETNX are not fixed, only checked");
         context.metrics.ttl_check(context.metrics.ttl_row(rule), TtlOutcome::Unfixed);
     }

@@ -83,7 +83,7 @@ impl Health {
     }
 
     /// Tells the breaker what was seen; true when this worker is to send a probe and to call `conclude`.
-    pub fn tell(&self, now: Instant) -> bool {
+    pub fn report(&self, now: Instant) -> bool {
         let answered = u32::try_from(self.answered.take().max(0)).unwrap_or(u32::MAX);
         let sample = Sample { answered, failed: self.failed.take(), alive: self.alive.take() };
         let mut probes = false;

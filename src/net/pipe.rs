@@ -15,12 +15,12 @@ const KEPT_BYTES: usize = 16 * 1024;
 
 /// One end.
 pub struct Pipe {
-    inbound: Arc<Way>,
-    outbound: Arc<Way>,
+    inbound: Arc<Direction>,
+    outbound: Arc<Direction>,
 }
 
 /// The bytes that go one way.
-struct Way {
+struct Direction {
     bytes_max: usize,
     state: Mutex<State>,
 }
@@ -40,13 +40,13 @@ struct State {
 
 /// Both ends of a new pipe, each of which may be behind by so many bytes.
 pub fn pair(bytes_max: usize) -> (Pipe, Pipe) {
-    let way = || Arc::new(Way { bytes_max, state: Mutex::default() });
-    let (there, back) = (way(), way());
+    let direction = || Arc::new(Direction { bytes_max, state: Mutex::default() });
+    let (there, back) = (direction(), direction());
     let other = Pipe { inbound: Arc::clone(&there), outbound: Arc::clone(&back) };
     (Pipe { inbound: back, outbound: there }, other)
 }
 
-impl Way {
+impl Direction {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }

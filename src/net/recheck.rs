@@ -46,15 +46,15 @@ impl Recheck {
         lane.call(&request, move |answer| match answer {
             Answer::Reply(reply) => match value::integer(reply) {
                 Some(ttl) => self.report(&context, Some(ttl)),
-                None => self.forgo(&context),
+                None => self.abandon(&context),
             },
-            Answer::Lost => self.forgo(&context),
+            Answer::Lost => self.abandon(&context),
             Answer::NotSent => self.report(&context, None),
         });
     }
 
     /// Nothing is known: the key is neither accused nor acquitted.
-    fn forgo(self, context: &Context) {
+    fn abandon(self, context: &Context) {
         context.metrics.ttl_check(self.probe.index, TtlOutcome::Unanswered);
     }
 

@@ -32,7 +32,7 @@ impl Retries {
     }
 
     /// Tells the budget what was answered; called every few milliseconds.
-    pub fn tell(&self, now: Instant) {
+    pub fn report(&self, now: Instant) {
         let answered = self.answered.take();
         if answered > 0 {
             self.budget.borrow_mut().record(answered, now);
@@ -41,7 +41,7 @@ impl Retries {
 
     /// The budget, which knows of everything that was answered.
     pub fn budget(&self, now: Instant) -> RefMut<'_, Budget> {
-        self.tell(now);
+        self.report(now);
         self.budget.borrow_mut()
     }
 }

@@ -65,10 +65,10 @@ impl Primary {
     }
 
     /// One that is not known yet, and whoever will say which it is.
-    pub fn unknown() -> (Election, Primary) {
+    pub fn unknown() -> (PrimaryPublisher, Primary) {
         let (sender, view) = watch::channel(View::default());
         let shared = Arc::new(Shared { is_watched: true, ..Shared::default() });
-        (Election { view: sender, shared: Arc::clone(&shared) }, Primary { view, shared })
+        (PrimaryPublisher { view: sender, shared: Arc::clone(&shared) }, Primary { view, shared })
     }
 
     /// True when it may become another one while the process runs.
@@ -113,12 +113,12 @@ impl Primary {
 
 /// Says which server is the primary.
 #[derive(Debug)]
-pub struct Election {
+pub struct PrimaryPublisher {
     view: watch::Sender<View>,
     shared: Arc<Shared>,
 }
 
-impl Election {
+impl PrimaryPublisher {
     /// Another server, or none, is the primary from now on.
     pub fn decide(&self, node: Option<Node>) {
         // The term ends before anybody learns of the next one.
@@ -168,26 +168,26 @@ mod tests {
 
     #[test]
     fn a_term_ends_with_each_decision() {
-        let (election, primary) = Primary::unknown();
+        let (primary_publisher, primary) = Primary::unknown();
         assert!(primary.view().node.is_none() && primary.is_watched());
-        election.decide(Some(node(1)));
+        primary_publisher.decide(Some(node(1)));
         let first = primary.view();
         assert!(primary.is_in_term(first.term));
-        election.decide(None);
+        primary_publisher.decide(None);
         assert!(!primary.is_in_term(first.term) && primary.view().node.is_none());
     }
 
     #[test]
     fn a_doubt_is_open_until_it_is_settled_or_the_term_ends() {
-        let (election, primary) = Primary::unknown();
-        election.decide(Some(node(1)));
-        assert_eq!(election.open_doubt(), None);
+        let (primary_publisher, primary) = Primary::unknown();
+        primary_publisher.decide(Some(node(1)));
+        assert_eq!(primary_publisher.open_doubt(), None);
         let doubt = primary.doubt();
-        assert_eq!((election.open_doubt(), primary.is_settled(doubt)), (Some(doubt), false));
-        election.confirm(doubt);
-        assert_eq!((election.open_doubt(), primary.is_settled(doubt)), (None, true));
+        assert_eq!((primary_publisher.open_doubt(), primary.is_settled(doubt)), (Some(doubt), false));
+        primary_publisher.confirm(doubt);
+        assert_eq!((primary_publisher.open_doubt(), primary.is_settled(doubt)), (None, true));
         let doubt = primary.doubt();
-        election.decide(Some(node(2)));
+        primary_publisher.decide(Some(node(2)));
         assert!(primary.is_settled(doubt));
     }
 }

@@ -297,7 +297,7 @@ async fn on_tick(shared: Rc<WorkerShared>) {
         for lane in shared.pool.on_tick() {
             revoke(&shared, &lane);
         }
-        shared.context.retries.tell(clock::now());
+        shared.context.retries.report(clock::now());
         shared.context.metrics.kept_bytes(shared.context.kept.bytes());
         let is_over_limit = shared.context.kept.is_over_limit();
         if was_over_limit && !is_over_limit {
@@ -390,7 +390,7 @@ impl WorkerShared {
     }
 
     /// Flushes what was counted, and says how much there is to do.
-    fn tell(&self) {
+    fn report(&self) {
         let busy = Handle::current().metrics().worker_total_busy_duration(0);
         self.context.metrics.load(self.context.worker, WorkerLoad { busy, clients: self.clients.borrow().len() });
         self.context.metrics.flush();
@@ -403,7 +403,7 @@ async fn flush(shared: Rc<WorkerShared>, rest: Option<Rc<Rest>>, mut questions: 
     loop {
         tokio::select! {
             _ = ticks.tick() => {
-                shared.tell();
+                shared.report();
                 shared.context.trim();
                 shared.look_for_missed_wakeups();
                 if let Some(rest) = &rest {
@@ -411,7 +411,7 @@ async fn flush(shared: Rc<WorkerShared>, rest: Option<Rc<Rest>>, mut questions: 
                 }
             }
             Some(answer) = questions.recv() => {
-                shared.tell();
+                shared.report();
                 // The scrape may have given up waiting.
                 let _ = answer.send(());
             }

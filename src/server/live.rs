@@ -74,7 +74,7 @@ impl Live {
         let _ = match question {
             Question::Reload(answer) => {
                 let reload = self.reload().await;
-                answer.send(self.tell(&reload))
+                answer.send(self.answer_reload(&reload))
             }
             Question::Mode(mode, answer) => answer.send(self.switch(mode).await),
             Question::Config(answer) => answer.send(Answer { status: StatusCode::OK, body: self.describe() }),
@@ -108,7 +108,7 @@ impl Live {
 
     /// Certificates are replaced whatever becomes of the rules.
     fn reload_certificates(&mut self) {
-        let failure = if self.certificates.is_empty() { None } else { self.certificates.reload_and_tell().err() };
+        let failure = if self.certificates.is_empty() { None } else { self.certificates.reload_and_log().err() };
         self.certificates_error = failure.map(|error| error.to_string());
     }
 
@@ -180,7 +180,7 @@ impl Live {
         keys
     }
 
-    fn tell(&self, reload: &Reload) -> Answer {
+    fn answer_reload(&self, reload: &Reload) -> Answer {
         let file = self.in_force.file.as_deref().map(|file| file.to_string_lossy().into_owned());
         let mut answer = match reload {
             Reload::Applied { restart } => {

@@ -24,7 +24,7 @@ const BEHIND_BYTES_MAX: u16 = 4096;
 
 /// What a header says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Said {
+pub(super) enum ProxyHeader {
     /// The client's address, and the one that it connected to.
     Addresses(SocketAddr, SocketAddr),
     /// The load balancer itself has connected, or it does not know for whom.
@@ -35,14 +35,14 @@ pub(super) enum Said {
 ///
 /// # Errors
 /// It does not come in time, or what comes is none.
-pub(super) async fn take(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Said> {
+pub(super) async fn take(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<ProxyHeader> {
     match timeout(HEADER_TIMEOUT, read(stream)).await {
-        Ok(said) => said,
+        Ok(header) => header,
         Err(_) => Err(io::ErrorKind::TimedOut.into()),
     }
 }
 
-async fn read(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Said> {
+async fn read(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<ProxyHeader> {
     // No header is shorter.
     let mut begin = [0; SIGNATURE.len()];
     stream.read_exact(&mut begin).await?;
@@ -75,7 +75,7 @@ fn wrong() -> io::Error {
 }
 
 /// Version 1: `PROXY TCP4 192.0.2.1 192.0.2.2 56324 443`.
-fn text(line: &[u8]) -> Option<Said> {
+fn text(line: &[u8]) -> Option<ProxyHeader> {
     let words: Vec<&str> = std::str::from_utf8(line).ok()?.split(' ').collect();
     let address = |text: &str, port: &str| {
         let address: IpAddr = match words[1] {
@@ -87,33 +87,35 @@ fn text(line: &[u8]) -> Option<Said> {
         Some(SocketAddr::new(address, port.parse().ok().filter(|_| is_number)?))
     };
     match words[..] {
-        ["PROXY", "UNKNOWN", ..] => Some(Said::Nothing),
-        ["PROXY", _, from, to, from_port, to_port] => Some(Said::Addresses(address(from, from_port)?, address(to, to_port)?)),
+        ["PROXY", "UNKNOWN", ..] => Some(ProxyHeader::Nothing),
+        ["PROXY", _, from, to, from_port, to_port] => {
+            Some(ProxyHeader::Addresses(address(from, from_port)?, address(to, to_port)?))
+        }
         _ => None,
     }
 }
 
 /// Version 2: the version with the command, the family with the transport, and what they announce.
-fn binary([version, family]: [u8; 2], behind: &[u8]) -> Option<Said> {
+fn binary([version, family]: [u8; 2], behind: &[u8]) -> Option<ProxyHeader> {
     let ports = |at: usize| {
         let port = |at: usize| Some(u16::from_be_bytes([*behind.get(at)?, *behind.get(at + 1)?]));
         Some((port(at)?, port(at + 2)?))
     };
     match (version, family >> 4) {
         // A health check of the load balancer's own.
-        (0x20, _) => Some(Said::Nothing),
+        (0x20, _) => Some(ProxyHeader::Nothing),
         (0x21, 1) => {
             let ip = |at: usize| Some(Ipv4Addr::from(<[u8; 4]>::try_from(behind.get(at..at + 4)?).ok()?));
             let (from, to) = ports(8)?;
-            Some(Said::Addresses((ip(0)?, from).into(), (ip(4)?, to).into()))
+            Some(ProxyHeader::Addresses((ip(0)?, from).into(), (ip(4)?, to).into()))
         }
         (0x21, 2) => {
             let ip = |at: usize| Some(Ipv6Addr::from(<[u8; 16]>::try_from(behind.get(at..at + 16)?).ok()?));
             let (from, to) = ports(32)?;
-            Some(Said::Addresses((ip(0)?, from).into(), (ip(16)?, to).into()))
+            Some(ProxyHeader::Addresses((ip(0)?, from).into(), (ip(16)?, to).into()))
         }
         // Unspecified, or a unix socket, of which there is nothing to say.
-        (0x21, 0 | 3) => Some(Said::Nothing),
+        (0x21, 0 | 3) => Some(ProxyHeader::Nothing),
         _ => None,
     }
 }
@@ -122,14 +124,14 @@ fn binary([version, family]: [u8; 2], behind: &[u8]) -> Option<Said> {
 mod tests {
     use super::*;
 
-    async fn taken(bytes: &[u8]) -> (Option<Said>, usize) {
+    async fn taken(bytes: &[u8]) -> (Option<ProxyHeader>, usize) {
         let mut rest = bytes;
-        let said = read(&mut rest).await.ok();
-        (said, rest.len())
+        let header = read(&mut rest).await.ok();
+        (header, rest.len())
     }
 
-    fn addresses(from: &str, to: &str) -> Option<Said> {
-        Some(Said::Addresses(from.parse().expect("an address"), to.parse().expect("an address")))
+    fn addresses(from: &str, to: &str) -> Option<ProxyHeader> {
+        Some(ProxyHeader::Addresses(from.parse().expect("an address"), to.parse().expect("an address")))
     }
 
     fn version_2(command: u8, family: u8, behind: &[u8]) -> Vec<u8> {
@@ -143,8 +145,8 @@ mod tests {
         assert_eq!(taken(v4).await, (addresses("192.0.2.1:56324", "192.0.2.2:6379"), 6));
         let v6 = b"PROXY TCP6 2001:db8::1 ::1 1 65535\r\n";
         assert_eq!(taken(v6).await, (addresses("[2001:db8::1]:1", "[::1]:65535"), 0));
-        assert_eq!(taken(b"PROXY UNKNOWN\r\nX").await, (Some(Said::Nothing), 1));
-        assert_eq!(taken(b"PROXY UNKNOWN ffff::1 ffff::2 65535 65535\r\n").await.0, Some(Said::Nothing));
+        assert_eq!(taken(b"PROXY UNKNOWN\r\nX").await, (Some(ProxyHeader::Nothing), 1));
+        assert_eq!(taken(b"PROXY UNKNOWN ffff::1 ffff::2 65535 65535\r\n").await.0, Some(ProxyHeader::Nothing));
     }
 
     #[tokio::test]
@@ -154,7 +156,7 @@ mod tests {
         let v6 = [[0; 15].as_slice(), &[1], &[0; 15], &[2], &[0, 7, 0, 8]].concat();
         assert_eq!(taken(&version_2(0x21, 0x21, &v6)).await, (addresses("[::1]:7", "[::2]:8"), 6));
         for (command, family, behind) in [(0x20, 0x11, &v4[..]), (0x20, 0, b""), (0x21, 0, b""), (0x21, 0x31, &[0; 216])] {
-            assert_eq!(taken(&version_2(command, family, behind)).await, (Some(Said::Nothing), 6), "{command} {family}");
+            assert_eq!(taken(&version_2(command, family, behind)).await, (Some(ProxyHeader::Nothing), 6), "{command} {family}");
         }
     }
 

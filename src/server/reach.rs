@@ -19,7 +19,7 @@ use crate::net::upstream::survey::survey;
 use respguard_engine::command::Table;
 use respguard_engine::policy::Policy;
 use respguard_engine::route::assignment::Assignment;
-use respguard_engine::route::sentinel::{Role, Word};
+use respguard_engine::route::sentinel::{Report, Role};
 use respguard_engine::route::slots::SLOTS;
 
 /// How long a node is waited for where only something is to be shown.
@@ -33,7 +33,7 @@ pub struct Reached {
 }
 
 impl Reached {
-    fn say(&mut self, line: std::fmt::Arguments<'_>) {
+    fn line(&mut self, line: std::fmt::Arguments<'_>) {
         // A text takes whatever is written.
         let _ = writeln!(self.text, "{line}");
     }
@@ -83,21 +83,22 @@ pub fn who_serves(config: &Config) -> Option<Assignment> {
 async fn ask_server(settings: &Settings, address: &Address, policy: &Policy, reached: &mut Reached) -> bool {
     match ask_role(settings, address).await {
         Ok(Role::Primary) => {
-            reached.say(format_args!("{address} is the primary"));
+            reached.line(format_args!("{address} is the primary"));
             ask_commands(settings, address, policy, reached).await
         }
         Ok(Role::Replica) => {
-            reached.say(format_args!("{address} is a replica: it takes no writes"));
+            reached.line(format_args!("{address} is a replica: it takes no writes"));
             false
         }
-        Ok(Role::Untold(why)) => {
-            reached
-                .say(format_args!("{address} answers, but does not say whether it is the primary ({why}): see [upstream] probe"));
+        Ok(Role::NotReported(why)) => {
+            reached.line(format_args!(
+                "{address} answers, but does not say whether it is the primary ({why}): see [upstream] probe"
+            ));
             ask_commands(settings, address, policy, reached).await
         }
         Err(error) => {
             let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}")).unwrap_or_default();
-            reached.say(format_args!("{error}{cause}"));
+            reached.line(format_args!("{error}{cause}"));
             false
         }
     }
@@ -110,23 +111,23 @@ async fn ask_cluster(seeds: &[Address], settings: &Settings, reached: &mut Reach
         match asked.await {
             Ok(assignment) => {
                 let (primaries, epoch) = (assignment.shards.len(), assignment.epoch);
-                reached.say(format_args!("node {address} knows {primaries} primaries, epoch {epoch}"));
+                reached.line(format_args!("node {address} knows {primaries} primaries, epoch {epoch}"));
                 told.push(assignment);
             }
             Err(error) => {
-                reached.say(format_args!("node {address}: {error}"));
+                reached.line(format_args!("node {address}: {error}"));
                 is_all_good = false;
             }
         }
     }
     let Some(chosen) = Assignment::choose(told) else {
-        reached.say(format_args!("no node of the cluster says who serves what: the proxy would serve nobody"));
+        reached.line(format_args!("no node of the cluster says who serves what: the proxy would serve nobody"));
         return;
     };
     let served: usize =
         chosen.shards.iter().flat_map(|shard| &shard.ranges).map(|(first, last)| usize::from(last - first) + 1).sum();
     if served < SLOTS {
-        reached.say(format_args!("{} of {SLOTS} slots are served by no node", SLOTS - served));
+        reached.line(format_args!("{} of {SLOTS} slots are served by no node", SLOTS - served));
     }
     reached.is_good = is_all_good && served == SLOTS;
 }
@@ -136,12 +137,12 @@ async fn ask_cluster(seeds: &[Address], settings: &Settings, reached: &mut Reach
 async fn ask_commands(settings: &Settings, address: &Address, policy: &Policy, reached: &mut Reached) -> bool {
     let mut table = Table::builtin();
     if let Err(error) = survey(settings, &View::of(address.clone()), None, &mut table).await {
-        reached.say(format_args!("whether {address} has the commands of the rules is not known: {error}"));
+        reached.line(format_args!("whether {address} has the commands of the rules is not known: {error}"));
         return true;
     }
     let absent = absent(policy, &table);
     for (rule, command) in &absent {
-        reached.say(format_args!("{address} does not have {command}, which rule {rule:?} is about"));
+        reached.line(format_args!("{address} does not have {command}, which rule {rule:?} is about"));
     }
     absent.is_empty()
 }
@@ -151,23 +152,23 @@ async fn ask_sentinels(sentinels: &Sentinels, settings: &Settings, policy: &Poli
     for address in &sentinels.addresses {
         let asked = async { Session::open(sentinels, address).await?.ask().await };
         match asked.await {
-            Ok(Word::Named { host, port, epoch }) => {
-                reached.say(format_args!("sentinel {address} names {host}:{port} as the primary of {:?}", sentinels.service));
+            Ok(Report::Named { host, port, epoch }) => {
+                reached.line(format_args!("sentinel {address} names {host}:{port} as the primary of {:?}", sentinels.service));
                 newest =
                     newest.filter(|(newest, _)| *newest >= epoch).or(Some((epoch, Address::Tcp { host: host.into(), port })));
             }
-            Ok(Word::Unknown) => {
-                reached.say(format_args!("sentinel {address} watches no service {:?}", sentinels.service));
+            Ok(Report::Unknown) => {
+                reached.line(format_args!("sentinel {address} watches no service {:?}", sentinels.service));
                 is_all_good = false;
             }
             Err(error) => {
-                reached.say(format_args!("sentinel {address}: {error}"));
+                reached.line(format_args!("sentinel {address}: {error}"));
                 is_all_good = false;
             }
         }
     }
     match newest {
         Some((_, address)) => reached.is_good = ask_server(settings, &address, policy, reached).await && is_all_good,
-        None => reached.say(format_args!("no sentinel names a primary: the proxy would serve nobody")),
+        None => reached.line(format_args!("no sentinel names a primary: the proxy would serve nobody")),
     }
 }

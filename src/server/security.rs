@@ -24,7 +24,7 @@ pub(super) fn certificates(config: &Config) -> Result<Certificates, TlsError> {
 }
 
 /// Reads certificates again when their files change, until the tasks are dropped.
-pub(super) fn renew(certificates: &Certificates) -> JoinSet<()> {
+pub(super) fn watch_certificates(certificates: &Certificates) -> JoinSet<()> {
     let mut tasks = JoinSet::new();
     if !certificates.is_empty() {
         tasks.spawn(certificates.clone().watch());

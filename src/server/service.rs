@@ -50,13 +50,13 @@ impl ServiceManager {
 
     /// The process serves clients.
     pub(super) fn ready(&self) {
-        self.tell("READY=1\nSTATUS=serving clients");
+        self.notify("READY=1\nSTATUS=serving clients");
     }
 
     /// The process takes no new clients, and ends.
     pub(super) fn stopping(&self) {
         self.is_stopping.store(true, Ordering::Relaxed);
-        self.tell("STOPPING=1\nSTATUS=draining");
+        self.notify("STOPPING=1\nSTATUS=draining");
     }
 
     /// Says that the process is alive for as long as every worker answers, and from [`Self::stopping`] on in any case.
@@ -67,7 +67,7 @@ impl ServiceManager {
             loop {
                 tokio::time::sleep(interval / 2).await;
                 if manager.is_stopping.load(Ordering::Relaxed) || all_answer(&workers, interval).await {
-                    manager.tell("WATCHDOG=1");
+                    manager.notify("WATCHDOG=1");
                     is_told = false;
                 } else if !std::mem::replace(&mut is_told, true) {
                     warn!(after = ?interval, "a worker does not respond: the service manager will restart the process");
@@ -76,7 +76,7 @@ impl ServiceManager {
         }))
     }
 
-    fn tell(&self, state: &str) {
+    fn notify(&self, state: &str) {
         let Some(socket) = &self.socket else { return };
         if let Err(error) = socket.0.send_to_addr(state.as_bytes(), &socket.1) {
             warn!(%error, state, "the service manager cannot be notified");

@@ -9,11 +9,11 @@ use crate::config::{Config, Credentials, Sentinel, Topology};
 use crate::net::address::Address;
 use crate::net::cluster;
 use crate::net::sentinel::Sentinels;
-use crate::net::sentinel::standing::Standing;
+use crate::net::sentinel::status::SentinelStatus;
 use crate::net::sentinel::watch::Watch;
 use crate::net::tls::Certificates;
-use crate::net::topology::cluster::{Cluster, Mapping};
-use crate::net::topology::{Election, Primary};
+use crate::net::topology::cluster::{Cluster, SlotMapPublisher};
+use crate::net::topology::{Primary, PrimaryPublisher};
 use crate::net::upstream::Settings;
 use crate::net::upstream::cluster::settings::{Announced, ClusterSettings};
 use crate::net::upstream::cluster::{Scripts, Traffic};
@@ -27,7 +27,7 @@ const SENTINEL_TIMEOUT: Duration = Duration::from_millis(500);
 pub(super) struct Place {
     pub(super) primary: Primary,
     search: Search,
-    pub(super) standing: Option<Standing>,
+    pub(super) sentinel_status: Option<SentinelStatus>,
     /// The cluster, where it is one.
     pub(super) cluster: Option<Arc<ClusterSettings>>,
 }
@@ -35,8 +35,8 @@ pub(super) struct Place {
 /// What is looked for.
 enum Search {
     Nothing,
-    Primary(Arc<Sentinels>, Election),
-    Slots(Vec<Address>, Mapping, Election),
+    Primary(Arc<Sentinels>, PrimaryPublisher),
+    Slots(Vec<Address>, SlotMapPublisher, PrimaryPublisher),
 }
 
 impl Place {
@@ -44,22 +44,27 @@ impl Place {
     pub(super) fn new(config: &Config, certificates: &Certificates, listening: &Address) -> Place {
         match &config.upstream.topology {
             Topology::Fixed(address) => {
-                Place { primary: Primary::fixed(address.clone()), search: Search::Nothing, standing: None, cluster: None }
+                Place { primary: Primary::fixed(address.clone()), search: Search::Nothing, sentinel_status: None, cluster: None }
             }
             Topology::Sentinel(sentinel) => {
                 let sentinels = Arc::new(sentinels(sentinel, config, certificates));
-                let standing = Standing::new(&sentinels);
-                let (election, primary) = Primary::unknown();
-                Place { primary, search: Search::Primary(sentinels, election), standing: Some(standing), cluster: None }
+                let sentinel_status = SentinelStatus::new(&sentinels);
+                let (primary_publisher, primary) = Primary::unknown();
+                Place {
+                    primary,
+                    search: Search::Primary(sentinels, primary_publisher),
+                    sentinel_status: Some(sentinel_status),
+                    cluster: None,
+                }
             }
             Topology::Cluster(configured) => {
-                let (mapping, cluster) = Cluster::unknown();
-                let (election, primary) = Primary::unknown();
+                let (slot_map_publisher, cluster) = Cluster::unknown();
+                let (primary_publisher, primary) = Primary::unknown();
                 let announced = announced(configured.announce.as_ref(), listening);
                 let (scripts, traffic) = (Scripts::default(), Traffic::default());
                 let settings = ClusterSettings { cluster, announced, split_writes: configured.split_writes, scripts, traffic };
-                let search = Search::Slots(configured.seeds.clone(), mapping, election);
-                Place { primary, search, standing: None, cluster: Some(Arc::new(settings)) }
+                let search = Search::Slots(configured.seeds.clone(), slot_map_publisher, primary_publisher);
+                Place { primary, search, sentinel_status: None, cluster: Some(Arc::new(settings)) }
             }
         }
     }
@@ -67,13 +72,13 @@ impl Place {
     /// Looks for the primary until what is returned is dropped; waits a while for the first.
     pub(super) async fn search(&mut self, settings: &Settings) -> JoinSet<()> {
         let mut tasks = JoinSet::new();
-        let is_searched = match (std::mem::replace(&mut self.search, Search::Nothing), self.standing.clone()) {
-            (Search::Primary(sentinels, election), Some(standing)) => {
-                tasks.spawn(Watch::new(sentinels, settings.clone(), election, standing).run());
+        let is_searched = match (std::mem::replace(&mut self.search, Search::Nothing), self.sentinel_status.clone()) {
+            (Search::Primary(sentinels, primary_publisher), Some(sentinel_status)) => {
+                tasks.spawn(Watch::new(sentinels, settings.clone(), primary_publisher, sentinel_status).run());
                 true
             }
-            (Search::Slots(seeds, mapping, election), _) => {
-                tasks.spawn(cluster::watch::Watch::new(seeds, settings.clone(), mapping, election).run());
+            (Search::Slots(seeds, slot_map_publisher, primary_publisher), _) => {
+                tasks.spawn(cluster::watch::Watch::new(seeds, settings.clone(), slot_map_publisher, primary_publisher).run());
                 true
             }
             _ => false,

@@ -34,7 +34,7 @@ pub struct Minute {
 
 /// The count of one kind of violation of one rule.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Told {
+pub struct ViolationCount {
     pub kind: Kind,
     pub rule: Option<Arc<str>>,
     /// By minute since 1970; minutes without any are left out.
@@ -48,12 +48,12 @@ pub struct Told {
 pub struct Hour {
     /// The newest last; without gaps while the process was looked at.
     pub minutes: Vec<Minute>,
-    pub told: Vec<Told>,
+    pub told: Vec<ViolationCount>,
 }
 
 /// What is looked at once a second.
 #[derive(Clone, Copy, Debug)]
-pub struct Look<'a> {
+pub struct SecondSample<'a> {
     pub at: SystemTime,
     /// The latencies of all requests since the start.
     pub requests: &'a Snapshot,
@@ -67,12 +67,12 @@ struct State {
     /// All requests when the newest minute began.
     before: Snapshot,
     /// By kind and rule: as many as there are rules and kinds, at most.
-    told: BTreeMap<(Kind, Option<Arc<str>>), Told>,
+    told: BTreeMap<(Kind, Option<Arc<str>>), ViolationCount>,
 }
 
 impl History {
     /// Adds a second to its minute.
-    pub fn look(&self, look: Look<'_>) {
+    pub fn look(&self, look: SecondSample<'_>) {
         self.lock().look(look);
     }
 
@@ -94,7 +94,7 @@ impl History {
 }
 
 impl State {
-    fn look(&mut self, look: Look<'_>) {
+    fn look(&mut self, look: SecondSample<'_>) {
         // A clock that was put back goes on in the newest minute.
         let number = self.minutes.back().map_or(0, |newest| newest.number).max(minute(look.at));
         if self.minutes.back().is_none_or(|newest| newest.number < number) {
@@ -115,7 +115,7 @@ impl State {
     fn violation(&mut self, violation: &Violation, at: SystemTime) {
         let key = (violation.kind, violation.rule.clone());
         let (kind, rule) = key.clone();
-        let told = self.told.entry(key).or_insert_with(|| Told { kind, rule, minutes: VecDeque::new(), last: at });
+        let told = self.told.entry(key).or_insert_with(|| ViolationCount { kind, rule, minutes: VecDeque::new(), last: at });
         told.last = at;
         let number = told.minutes.back().map_or(0, |(newest, _)| *newest).max(minute(at));
         match told.minutes.back_mut() {
@@ -135,7 +135,7 @@ impl State {
     }
 }
 
-impl Told {
+impl ViolationCount {
     fn forget(&mut self, now: u64) {
         while self.minutes.front().is_some_and(|(oldest, _)| oldest + MINUTES <= now) {
             self.minutes.pop_front();
@@ -163,8 +163,8 @@ mod tests {
         UNIX_EPOCH + Duration::from_secs(minute * 60 + second)
     }
 
-    fn look(at: SystemTime, requests: &Snapshot) -> Look<'_> {
-        Look { at, requests, is_down: false, is_open: false }
+    fn look(at: SystemTime, requests: &Snapshot) -> SecondSample<'_> {
+        SecondSample { at, requests, is_down: false, is_open: false }
     }
 
     fn requests(count: u64) -> Snapshot {
@@ -189,8 +189,8 @@ mod tests {
     fn seconds_without_a_server_are_counted_in_their_minute() {
         let (history, none) = (History::default(), Snapshot::default());
         history.look(look(at(5, 0), &none));
-        history.look(Look { is_down: true, is_open: true, ..look(at(5, 1), &none) });
-        history.look(Look { is_down: true, ..look(at(6, 0), &none) });
+        history.look(SecondSample { is_down: true, is_open: true, ..look(at(5, 1), &none) });
+        history.look(SecondSample { is_down: true, ..look(at(6, 0), &none) });
         let hour = history.hour(at(6, 0));
         let down: Vec<_> = hour.minutes.iter().map(|minute| (minute.seconds_down, minute.seconds_open)).collect();
         assert_eq!(down, [(1, 1), (1, 0)]);

@@ -22,7 +22,7 @@ pub struct Record {
 
 /// The object; docs/violations.md describes it.
 #[derive(Debug, Serialize)]
-pub struct Shown<'a> {
+pub struct RecordJson<'a> {
     schema: u32,
     sequence: u64,
     at: String,
@@ -42,9 +42,9 @@ pub struct Shown<'a> {
 
 impl Record {
     /// The violation as it is shown.
-    pub fn shown(&self) -> Shown<'_> {
+    pub fn shown(&self) -> RecordJson<'_> {
         let Violation { kind, rule, commands, place, error, key_pattern, key, reason } = &self.violation;
-        Shown {
+        RecordJson {
             schema: SCHEMA,
             sequence: self.sequence,
             at: rfc3339(self.at),

@@ -36,7 +36,7 @@ pub struct Reporter {
 
 /// A filter for violations.
 #[derive(Clone, Debug, Default)]
-pub struct Wanted {
+pub struct ViolationFilter {
     pub kind: Option<Kind>,
     pub rule: Option<Box<str>>,
     pub since: Option<SystemTime>,
@@ -46,7 +46,7 @@ pub struct Wanted {
     pub after: Option<u64>,
 }
 
-impl Wanted {
+impl ViolationFilter {
     fn is_met_by(&self, record: &Record) -> bool {
         self.kind.is_none_or(|kind| record.violation.kind == kind)
             && self.rule.as_deref().is_none_or(|rule| record.violation.rule.as_deref().unwrap_or_default() == rule)
@@ -111,11 +111,11 @@ impl Reporter {
 
     /// The newest violations, at most `limit`.
     pub fn recent(&self, limit: usize) -> Recent {
-        self.select(&Wanted::default(), limit)
+        self.select(&ViolationFilter::default(), limit)
     }
 
     /// The newest violations that match, at most `limit`.
-    pub fn select(&self, wanted: &Wanted, limit: usize) -> Recent {
+    pub fn select(&self, wanted: &ViolationFilter, limit: usize) -> Recent {
         self.lock().ring.recent(wanted, limit)
     }
 
@@ -162,7 +162,7 @@ impl Ring {
         record
     }
 
-    fn recent(&self, wanted: &Wanted, limit: usize) -> Recent {
+    fn recent(&self, wanted: &ViolationFilter, limit: usize) -> Recent {
         let records = self.kept.iter().rev().filter(|record| wanted.is_met_by(record)).take(limit).cloned().collect();
         Recent { records, lost: self.taken - self.kept.len() as u64, total: self.taken, kept_max: self.kept_max }
     }
@@ -263,12 +263,12 @@ mod tests {
         reporter.violation(Violation::new(Kind::Aborted).rule(&rule), &"a");
         reporter.violation(Violation::new(Kind::Split), &"a");
         let given = |wanted| sequences(&reporter.select(&wanted, 10));
-        assert_eq!(given(Wanted { kind: Some(Kind::Split), ..Wanted::default() }), [3, 1]);
-        assert_eq!(given(Wanted { rule: Some("login".into()), ..Wanted::default() }), [2, 1]);
-        assert_eq!(given(Wanted { rule: Some("".into()), ..Wanted::default() }), [3]);
-        assert_eq!(given(Wanted { before: Some(3), after: Some(1), ..Wanted::default() }), [2]);
+        assert_eq!(given(ViolationFilter { kind: Some(Kind::Split), ..ViolationFilter::default() }), [3, 1]);
+        assert_eq!(given(ViolationFilter { rule: Some("login".into()), ..ViolationFilter::default() }), [2, 1]);
+        assert_eq!(given(ViolationFilter { rule: Some("".into()), ..ViolationFilter::default() }), [3]);
+        assert_eq!(given(ViolationFilter { before: Some(3), after: Some(1), ..ViolationFilter::default() }), [2]);
         let later = SystemTime::now() + Duration::from_secs(60);
-        assert!(given(Wanted { since: Some(later), ..Wanted::default() }).is_empty());
+        assert!(given(ViolationFilter { since: Some(later), ..ViolationFilter::default() }).is_empty());
         assert_eq!(*reporter.news().borrow(), 3);
     }
 

@@ -21,7 +21,7 @@ pub struct SlowLog {
 
 /// Whose request it was.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Whose {
+pub struct RequestOwner {
     pub id: u64,
     pub address: Box<str>,
     pub name: Box<str>,
@@ -33,7 +33,7 @@ pub struct Whose {
 
 /// Where the time went, from the reading of the request to its reply.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Waited {
+pub struct Timings {
     /// In respguard, before it was written to the server.
     pub proxy: Duration,
     /// On the connection, behind replies to what was written before it.
@@ -48,12 +48,12 @@ pub struct Slow {
     /// Counts those of this process from 1.
     pub sequence: u64,
     pub at: SystemTime,
-    pub whose: Whose,
+    pub request_owner: RequestOwner,
     /// The command; of a transaction all of them.
     pub command: Box<str>,
     /// What its first key begins with, the rest as `*`.
     pub key_pattern: Option<Box<str>>,
-    pub waited: Waited,
+    pub waited: Timings,
     /// It was answered -TIMEOUT.
     pub timed_out: bool,
     /// Requests behind it on its connection that took long because of it.
@@ -132,11 +132,11 @@ impl SlowLog {
     }
 }
 
-impl Waited {
+impl Timings {
     /// Of a request that was read, written and could be answered at these times, and is answered now.
-    pub fn between(read_at: Instant, written_at: Instant, free_at: Instant, now: Instant) -> Waited {
+    pub fn between(read_at: Instant, written_at: Instant, free_at: Instant, now: Instant) -> Timings {
         let free_at = free_at.max(written_at);
-        Waited {
+        Timings {
             proxy: written_at.saturating_duration_since(read_at),
             behind: free_at.saturating_duration_since(written_at),
             server: now.saturating_duration_since(free_at),
@@ -175,10 +175,10 @@ mod tests {
         Slow {
             sequence: 0,
             at: SystemTime::now(),
-            whose: Whose::default(),
+            request_owner: RequestOwner::default(),
             command: command.into(),
             key_pattern: None,
-            waited: Waited::default(),
+            waited: Timings::default(),
             timed_out: false,
             delayed: 0,
         }
@@ -210,9 +210,9 @@ mod tests {
     fn a_request_waits_for_the_proxy_for_those_before_it_and_for_the_server() {
         let read = Instant::now();
         let at = |ms| read + Duration::from_millis(ms);
-        let waited = Waited::between(read, at(2), at(7), at(10));
+        let waited = Timings::between(read, at(2), at(7), at(10));
         assert_eq!([waited.proxy, waited.behind, waited.server].map(|time| time.as_millis()), [2, 5, 3]);
-        let alone = Waited::between(read, at(2), at(1), at(10));
+        let alone = Timings::between(read, at(2), at(1), at(10));
         assert_eq!([alone.proxy, alone.behind, alone.server].map(|time| time.as_millis()), [2, 0, 8]);
         assert_eq!(alone.total(), Duration::from_millis(10));
     }

@@ -8,7 +8,7 @@ use respguard::jobs::Jobs;
 use respguard::net::address::Address;
 use respguard::net::admin::access::Access;
 use respguard::net::admin::recorder::Recorder;
-use respguard::net::admin::status::Standing;
+use respguard::net::admin::status::StatusSource;
 use respguard::net::admin::violations::STREAMS_MAX;
 use respguard::net::admin::{self, AdminState};
 use respguard::net::health::SharedBreaker;
@@ -84,7 +84,7 @@ impl Unstarted {
             live: tokio::sync::mpsc::channel(1).0,
             reporter: reporter.clone(),
             slow: SlowLog::default(),
-            standing: Standing {
+            status: StatusSource {
                 started: std::time::Instant::now(),
                 workers: 0,
                 upstream: Primary::fixed(Address::Unix("/run/redis.sock".into())),

@@ -9,17 +9,22 @@ const WORDS: &[(&str, &str)] = &[
     ("burial", "kill_orphan"),
     ("buried", "killed"),
     ("bury", "kill_orphan"),
+    ("concerns_of", "applicable_rules"),
     ("deadly", "TypeErrors"),
     ("demands", "Expectations"),
+    ("disturbed", "UnknownKeys"),
     ("errand", "Recovery"),
     ("foretell", "predict"),
     ("foretells", "predicts"),
     ("foretold", "predicted"),
+    ("forgo", "abandon"),
     ("ghost", "OrphanedConnection"),
     ("ghosts", "OrphanedConnection"),
+    ("hear_reply", "note_reply"),
     ("is_too_much", "is_over_limit"),
     ("jury", "ExecChecks"),
     ("lent", "PooledBatch"),
+    ("lesson", "LearnSession"),
     ("mend", "fix"),
     ("mended", "fixed"),
     ("mending", "ttl_fix"),
@@ -29,10 +34,14 @@ const WORDS: &[(&str, &str)] = &[
     ("parting", "disconnect"),
     ("passage", "ExecStream"),
     ("relief", "SharedConnection"),
+    ("rider", "the command between"),
+    ("riders", "the commands between"),
     ("seldom", "rarely; LazyQueue"),
     ("settlement", "InDoubt"),
     ("sieve", "BloomFilter"),
     ("sitting", "ReplyChecks"),
+    ("spoil", "abort_transaction"),
+    ("stand_in", "Fallback"),
     ("standstill", "HeadOfLine"),
     ("stranger", "unauthenticated"),
     ("strangers", "unauthenticated"),
@@ -41,12 +50,85 @@ const WORDS: &[(&str, &str)] = &[
     ("tally", "WorkerMetrics"),
     ("unconcerned", "fast_path"),
     ("unheard", "Discard"),
+    ("vouch", "open_accepted"),
+    ("vouched", "accepted_lane"),
 ];
 
-/// Each line, code, comment or string, that has one of these words.
+/// Ordinary words that say nothing as the name of a type or of a function.
+const RETIRED: &[&str] = &[
+    "Again",
+    "Ahead",
+    "Asked",
+    "Awaited",
+    "Begun",
+    "Companions",
+    "Concern",
+    "Course",
+    "Disturbed",
+    "Door",
+    "Early",
+    "Election",
+    "Extent",
+    "Fate",
+    "Fit",
+    "Given",
+    "Kept",
+    "Lack",
+    "Led",
+    "Lesson",
+    "Look",
+    "Looked",
+    "Mapping",
+    "News",
+    "Obstacle",
+    "Own",
+    "Presence",
+    "Reach",
+    "Right",
+    "Said",
+    "Score",
+    "Serves",
+    "Shown",
+    "Shows",
+    "Signs",
+    "Standing",
+    "Talk",
+    "Told",
+    "Tried",
+    "Trip",
+    "Turned",
+    "Wanted",
+    "Waited",
+    "Way",
+    "What",
+    "Which",
+    "Whose",
+    "forgo",
+    "hear",
+    "say",
+    "tell",
+    "vouch",
+];
+
+/// Each line, code, comment or string, that has one of these words, or declares one of these names.
 pub fn breaches(source: &Source) -> Vec<String> {
-    let lines = source.text.lines().enumerate();
-    lines.flat_map(|(at, line)| found_in(line).map(move |found| complaint(source, at + 1, found))).collect()
+    let lines = || source.text.lines().enumerate();
+    let words = lines().flat_map(|(at, line)| found_in(line).map(move |found| complaint(source, at + 1, found)));
+    let names = lines().filter_map(|(at, line)| {
+        let name = declared(line).filter(|name| RETIRED.contains(name) || name.starts_with("tell_"))?;
+        Some(format!("{}:{}: `{name}` is declared: find a name that says what it is", source.path, at + 1))
+    });
+    words.chain(names).collect()
+}
+
+/// The name of the type or of the function that a line declares.
+fn declared(line: &str) -> Option<&str> {
+    let mut words = line
+        .split_whitespace()
+        .skip_while(|word| !matches!(*word, "struct" | "enum" | "trait" | "type" | "fn" | "//" | "///" | "//!"));
+    let is_declared = words.next().is_some_and(|word| !word.starts_with("//"));
+    let name = words.next().filter(|_| is_declared)?;
+    name.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').next()
 }
 
 fn complaint(source: &Source, line: usize, (old, new): (&str, &str)) -> String {
@@ -91,6 +173,12 @@ mod tests {
         let text =
             "let ghost_of = 1;\nstruct LostGhost;\nconst GHOSTS_MAX: u8 = 1;\n// A ghost.\nf(\"a ghost\");\nx.is_too_much();\n";
         assert_eq!(complaints(text), 6);
+    }
+
+    #[test]
+    fn a_retired_name_is_found_where_it_is_declared() {
+        assert_eq!(complaints("pub(super) struct Told<'a> {\npub async fn tell_all(&self) {\n"), 2);
+        assert_eq!(complaints("/// A type Told that nobody has.\nstruct ToldOf(Vec<u8>);\nuse x::Told;\n"), 0);
     }
 
     #[test]

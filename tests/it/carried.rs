@@ -1,4 +1,4 @@
-//! What stands between the members of groups rides in their transaction: nothing changes places, and nobody can tell.
+//! What stands between the members of groups goes in their transaction: nothing changes places, and nobody can tell.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -26,7 +26,7 @@ fn proxy(redis: &RedisServer) -> Proxy {
 }
 
 #[test]
-fn commands_ride_in_their_place_and_share_the_groups_moment() {
+fn commands_are_carried_in_their_place_and_share_the_groups_moment() {
     let redis = RedisServer::start(&[]);
     let proxy = proxy(&redis);
     let mut wire = proxy.wire();
@@ -83,7 +83,7 @@ fn two_that_write_a_flag_and_read_the_others_never_miss_each_other() {
 }
 
 #[test]
-fn a_rider_that_is_refused_answers_its_own_error_and_the_rest_goes_without_it() {
+fn a_carried_command_that_is_refused_answers_its_own_error_and_the_rest_goes_without_it() {
     let redis = RedisServer::start(&[]);
     redis.ask("ACL SETUSER app on >pw ~* &* +@all -incr -eval");
     let proxy = proxy(&redis);
@@ -99,7 +99,7 @@ fn a_rider_that_is_refused_answers_its_own_error_and_the_rest_goes_without_it() 
 }
 
 #[test]
-fn a_riders_run_time_error_is_its_own() {
+fn a_carried_commands_run_time_error_is_its_own() {
     let redis = RedisServer::start(&[]);
     let proxy = proxy(&redis);
     let replies = proxy.wire().pipeline(&["SET x v", "HSET blob:1 a 1", "INCR x", "HSET info:1 b 1"]);
@@ -109,7 +109,7 @@ fn a_riders_run_time_error_is_its_own() {
 }
 
 #[test]
-fn where_a_group_is_refused_the_others_and_what_rides_go_without_it() {
+fn where_a_group_is_refused_the_others_and_what_is_carried_go_without_it() {
     let redis = RedisServer::start(&[]);
     let proxy = proxy(&redis);
     let mut wire = proxy.wire();
@@ -265,7 +265,7 @@ fn a_group_that_is_only_observed_is_counted_where_its_members_ride() {
 }
 
 #[test]
-fn where_a_rider_is_refused_for_want_of_memory_the_whole_transaction_is_and_nothing_goes_again() {
+fn where_a_carried_command_is_refused_for_want_of_memory_the_whole_transaction_is_and_nothing_goes_again() {
     let redis = RedisServer::start(&[]);
     let proxy = proxy(&redis);
     let mut wire = proxy.wire();
@@ -288,7 +288,7 @@ fn where_a_rider_is_refused_for_want_of_memory_the_whole_transaction_is_and_noth
 }
 
 #[test]
-fn all_riders_that_the_server_refuses_are_left_out_at_once() {
+fn all_carried_commands_that_the_server_refuses_are_left_out_at_once() {
     let redis = RedisServer::start(&[]);
     redis.ask("ACL SETUSER app on >pw ~* &* +@all -incr -append -getset -strlen");
     let proxy = proxy(&redis);
@@ -341,7 +341,7 @@ fn refuser(riders: [&'static str; 3]) -> (FakeServer, Arc<AtomicUsize>) {
 }
 
 #[test]
-fn a_transaction_that_is_refused_three_times_over_its_riders_goes_out_unwrapped_and_is_told() {
+fn a_transaction_that_is_refused_three_times_over_its_carried_commands_goes_out_unwrapped_and_is_told() {
     let (server, refusals) = refuser(["INCR", "APPEND", "STRLEN"]);
     let proxy = Setup::before(server.port()).top("workers = 1").rules(&rules()).start();
     let mut wire = proxy.wire();
@@ -390,7 +390,7 @@ fn what_stands_between_is_carried_up_to_eight_megabytes() {
 }
 
 #[test]
-fn a_guarded_group_that_depends_on_what_rides_goes_as_a_transaction_where_its_rule_says_so() {
+fn a_guarded_group_that_depends_on_what_is_carried_goes_as_a_transaction_where_its_rule_says_so() {
     let redis = RedisServer::start(&[]);
     let rule = |more: &str| {
         format!("[[group]]\nname = \"later\"\natomic = \"guarded\"\n{more}commands = [\"SET u:{{id}} *\", \"SADD v:{{id}} *\"]\n")

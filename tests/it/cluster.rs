@@ -189,7 +189,7 @@ fn groups_run_on_their_slots_node_and_are_refused_over_several() {
 }
 
 #[test]
-fn what_stands_between_a_groups_members_rides_where_it_is_of_the_groups_slot() {
+fn what_stands_between_a_groups_members_is_carried_where_it_is_of_the_groups_slot() {
     let nodes = Nodes::start(3, false);
     let proxy = before(&nodes);
     let mut wire = proxy.wire();

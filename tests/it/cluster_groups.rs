@@ -88,7 +88,7 @@ fn a_group_over_several_slots_is_told_and_refused_or_passes_as_its_rule_says() {
 }
 
 #[test]
-fn what_stands_between_members_rides_if_it_has_their_slot_and_else_goes_behind() {
+fn what_stands_between_members_is_carried_if_it_has_their_slot_and_else_goes_behind() {
     let nodes = Nodes::start(3, false);
     let proxy = before(&nodes);
     let mut wire = proxy.wire();

@@ -171,7 +171,7 @@ fn every_command_answers_as_without_the_rule() {
         // In one go, as groups too.
         let piece: Vec<u8> = [
             words(&[b"SET", b"page:9", v]),
-            // They ride in the group's transaction.
+            // They go in the group's transaction.
             words(&[b"SET", b"page:rider", o]),
             words(&[b"GET", b"page:rider"]),
             words(&[b"HSET", b"page:h:9", b"f", v, b"g", o]),
@@ -318,7 +318,7 @@ fn before_a_cluster_every_command_answers_as_without_the_rule() {
             script.push(vec![b"SET".to_vec(), key(name), value.clone()]);
         }
         script.push([b"MGET".to_vec()].into_iter().chain(["l1", "l2", "l3", "a"].map(key)).collect());
-        // What rides with a group's members and is one itself.
+        // What goes with a group's members and is one itself.
         for line in [["SET", "page:{t}9"], ["HSET", "page:h:{t}9"], ["GET", "page:{t}9"]] {
             let more: &[&[u8]] = match line[0] {
                 "SET" => &[&value],

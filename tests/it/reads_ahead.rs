@@ -112,7 +112,7 @@ fn where_it_has_not_run_they_are_read_again_behind_what_stood_in_it() {
     assert_eq!(proxy.metric("respguard_out_of_sync_total", &[]), 0.0);
 }
 
-/// Beside a second server, as a user whose transactions are refused now and then over what rides.
+/// Beside a second server, as a user whose transactions are refused now and then over what is carried.
 #[test]
 fn interleavings_of_which_much_is_refused_leave_redis_as_the_same_commands_sent_straight() {
     let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());

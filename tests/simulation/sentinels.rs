@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use respguard::net::address::Address;
-use respguard::net::topology::{Election, Node, Primary};
+use respguard::net::topology::{Node, Primary, PrimaryPublisher};
 use tokio::time::Instant;
 
 use crate::nodes;
@@ -15,7 +15,7 @@ const GRACE: Duration = Duration::from_millis(2);
 
 pub struct Sentinels {
     folder: PathBuf,
-    election: Election,
+    primary_publisher: PrimaryPublisher,
     pub primary: Primary,
     /// The server that is named, and since when.
     named: Cell<(usize, Instant)>,
@@ -26,9 +26,9 @@ pub struct Sentinels {
 impl Sentinels {
     /// They name the first server.
     pub fn new(folder: &Path) -> Sentinels {
-        let (election, primary) = Primary::unknown();
+        let (primary_publisher, primary) = Primary::unknown();
         let named = Cell::new((0, Instant::now()));
-        let sentinels = Sentinels { folder: folder.to_owned(), election, primary, named, breaches: RefCell::default() };
+        let sentinels = Sentinels { folder: folder.to_owned(), primary_publisher, primary, named, breaches: RefCell::default() };
         sentinels.name(0);
         sentinels
     }
@@ -41,7 +41,7 @@ impl Sentinels {
     pub fn name(&self, node: usize) {
         self.named.set((node, Instant::now()));
         let address = Address::Unix(self.folder.join(nodes::name(node)));
-        self.election.decide(Some(Node { address, since: std::time::Instant::now(), named_by: None }));
+        self.primary_publisher.decide(Some(Node { address, since: std::time::Instant::now(), named_by: None }));
     }
 
     /// The proxy has connected to this server.

@@ -288,8 +288,8 @@ thread_local! {
 /// Begins to ask the nodes who serves what, and waits for their first answer.
 async fn before_cluster(config: &Config, folder: &Path) -> Settings {
     FOLDER.replace(folder.to_owned());
-    let (mapping, cluster) = Cluster::unknown();
-    let (election, mut primary) = Primary::unknown();
+    let (slot_map_publisher, cluster) = Cluster::unknown();
+    let (primary_publisher, mut primary) = Primary::unknown();
     let Topology::Cluster(configured) = &config.upstream.topology else { panic!("it is a cluster") };
     let announced = Announced { host: String::new(), port: PORT, id: "0".repeat(40) };
     let cluster =
@@ -302,7 +302,7 @@ async fn before_cluster(config: &Config, folder: &Path) -> Settings {
         }),
         ..settings(config, &primary)
     };
-    tokio::task::spawn_local(Watch::new(configured.seeds.clone(), settings.clone(), mapping, election).run());
+    tokio::task::spawn_local(Watch::new(configured.seeds.clone(), settings.clone(), slot_map_publisher, primary_publisher).run());
     let found = async {
         while primary.observe().node.is_none() {
             primary.changed().await;

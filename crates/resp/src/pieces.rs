@@ -53,11 +53,11 @@ impl Default for Pieces {
 
 impl Pieces {
     /// Takes the next bytes of the frame. What is kept is told with those behind it.
-    pub fn admit(&mut self, bytes: &[u8], tell: &mut dyn FnMut(Piece<'_>)) {
-        let mut rest = if self.has_header { bytes } else { self.take_header(bytes, tell) };
+    pub fn admit(&mut self, bytes: &[u8], emit: &mut dyn FnMut(Piece<'_>)) {
+        let mut rest = if self.has_header { bytes } else { self.take_header(bytes, emit) };
         while !rest.is_empty() {
             if !self.is_array {
-                return tell(Piece::Header(rest));
+                return emit(Piece::Header(rest));
             }
             let Ok(scanned) = self.scanner.scan(rest) else {
                 self.is_array = false;
@@ -65,24 +65,24 @@ impl Pieces {
             };
             let (part, behind) = rest.split_at(scanned.bytes);
             rest = behind;
-            self.tell_part(part, scanned.end, tell);
+            self.emit_part(part, scanned.end, emit);
         }
     }
 
-    fn take_header<'a>(&mut self, bytes: &'a [u8], tell: &mut dyn FnMut(Piece<'_>)) -> &'a [u8] {
+    fn take_header<'a>(&mut self, bytes: &'a [u8], emit: &mut dyn FnMut(Piece<'_>)) -> &'a [u8] {
         let end = memchr::memchr(b'\n', bytes).map(|at| at + 1);
         let (head, rest) = bytes.split_at(end.unwrap_or(bytes.len()));
         self.kept.extend_from_slice(head);
         if end.is_some() || self.kept.len() > HEADER_BYTES_MAX {
             self.has_header = true;
             self.is_array = self.kept.first() == Some(&b'*') && plain_length(&self.kept[1..]).is_some();
-            tell(Piece::Header(&self.kept));
+            emit(Piece::Header(&self.kept));
             self.kept.clear();
         }
         rest
     }
 
-    fn tell_part(&mut self, part: &[u8], last: bool, tell: &mut dyn FnMut(Piece<'_>)) {
+    fn emit_part(&mut self, part: &[u8], last: bool, emit: &mut dyn FnMut(Piece<'_>)) {
         if !last && !self.begun && self.kept.len() + part.len() < KEPT_BYTES {
             return self.kept.extend_from_slice(part);
         }
@@ -95,7 +95,7 @@ impl Pieces {
             &joined
         };
         let is_push = self.scanner.top().kind == b'>';
-        tell(if is_push { Piece::Push(bytes) } else { Piece::Element { at: self.at, bytes, first: !self.begun, last } });
+        emit(if is_push { Piece::Push(bytes) } else { Piece::Element { at: self.at, bytes, first: !self.begun, last } });
         self.begun = !last;
         self.at += u32::from(last && !is_push);
     }

@@ -41,7 +41,7 @@ pub(super) fn draw(frame: &mut Frame<'_>, view: &View) {
     draw_clients(frame, view, areas[4]);
     draw_slow(frame, view, areas[5]);
     draw_violations(frame, view, areas[6]);
-    frame.render_widget(foot(view), areas[7]);
+    frame.render_widget(footer(view), areas[7]);
 }
 
 fn head(view: &View) -> Paragraph<'static> {
@@ -121,7 +121,7 @@ fn rate(rate: f64) -> String {
     if rate > 0.0 && rate < 10.0 { format!("{rate:.1}") } else { format!("{rate:.0}") }
 }
 
-fn foot(view: &View) -> Paragraph<'static> {
+fn footer(view: &View) -> Paragraph<'static> {
     let text = match &view.failure {
         Some(failure) => failure.clone(),
         None if view.is_typing => format!("filter: {}_", view.filter),

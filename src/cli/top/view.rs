@@ -22,11 +22,11 @@ pub(super) struct View {
 
 /// What a key leads to.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Led {
-    On,
-    Out,
+pub(super) enum KeyAction {
+    Continue,
+    Quit,
     /// What is asked for has changed.
-    Asking,
+    Refresh,
 }
 
 impl View {
@@ -41,23 +41,23 @@ impl View {
         wanted.is_empty() || cells.iter().any(|cell| cell.to_lowercase().contains(&wanted))
     }
 
-    pub(super) fn press(&mut self, key: KeyEvent) -> Led {
+    pub(super) fn press(&mut self, key: KeyEvent) -> KeyAction {
         let is_control = key.modifiers.contains(KeyModifiers::CONTROL);
         match key.code {
-            KeyCode::Char('c') if is_control => return Led::Out,
+            KeyCode::Char('c') if is_control => return KeyAction::Quit,
             KeyCode::Esc => (self.is_typing, self.filter) = (false, String::new()),
             KeyCode::Enter => self.is_typing = false,
             KeyCode::Backspace if self.is_typing => drop(self.filter.pop()),
             KeyCode::Char(letter) if self.is_typing => self.filter.push(letter),
-            KeyCode::Char('q') => return Led::Out,
+            KeyCode::Char('q') => return KeyAction::Quit,
             KeyCode::Char('/') => self.is_typing = true,
             KeyCode::Char('p' | ' ') => self.is_paused = !self.is_paused,
             KeyCode::Char('s') => {
                 self.sort = self.sort.next();
-                return Led::Asking;
+                return KeyAction::Refresh;
             }
             _ => {}
         }
-        Led::On
+        KeyAction::Continue
     }
 }

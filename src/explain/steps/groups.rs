@@ -41,11 +41,11 @@ impl Planned<'_> {
             None => ("", ""),
         };
         page.line(2, format_args!("on the wire, in one write: {lead}MULTI, {assertion}{numbers}, EXEC"));
-        let mut rides = vec![true; commands.len()];
+        let mut is_carried = vec![true; commands.len()];
         for group in &span.groups {
             let rule = &self.policy.groups()[group.group];
             let members: Vec<usize> = group.places.iter().map(|&place| commands[place as usize]).collect();
-            group.places.iter().for_each(|&place| rides[place as usize] = false);
+            group.places.iter().for_each(|&place| is_carried[place as usize] = false);
             let atomic = if group.guarded || rule.atomic != Atomic::Guarded { rule.atomic } else { Atomic::Transaction };
             page.line(2, format_args!("group {} ({}): {}", rule.name, atomic.as_str(), self.numbers(&members)));
             self.write_captures(&members, rule, page);
@@ -63,11 +63,12 @@ impl Planned<'_> {
             self.write_rules(at, page);
             self.write_ttls(at, page);
         }
-        let riders: Vec<usize> = commands.iter().zip(rides).filter_map(|(&at, rides)| rides.then_some(at)).collect();
-        if !riders.is_empty() {
+        let others: Vec<usize> =
+            commands.iter().zip(is_carried).filter_map(|(&at, is_carried)| is_carried.then_some(at)).collect();
+        if !others.is_empty() {
             page.line(
                 2,
-                format_args!("{} ride with them: if nothing is applied they are sent again, alone", self.numbers(&riders)),
+                format_args!("{} ride with them: if nothing is applied they are sent again, alone", self.numbers(&others)),
             );
         }
         page.line(2, "replies: each as the server gives it; what the client sends behind it waits until it is answered");

@@ -18,7 +18,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::io::ReaderStream;
 
 use super::AdminState;
-use crate::jobs::{Begun, REMOVED_LIMIT, REMOVED_MAX, Refused, RepairWanted, Wanted, Which};
+use crate::jobs::{REMOVED_LIMIT, REMOVED_MAX, Refused, RepairRequest, RunHandle, RunRequest, Selection};
 use crate::net::http::problem;
 
 /// How often a blank line says that it goes on; it also finds out that nobody waits any more.
@@ -27,13 +27,13 @@ const PIPE_BYTES: usize = 64 * 1024;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct AskedAudit {
+pub(super) struct AuditParams {
     relation: Option<Box<str>>,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct AskedRepair {
+pub(super) struct RepairParams {
     relation: Option<Box<str>>,
     #[serde(default)]
     apply: bool,
@@ -44,7 +44,7 @@ pub(super) struct AskedRepair {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct AskedUndo {
+pub(super) struct UndoParams {
     id: Option<String>,
     run: Option<String>,
 }
@@ -57,36 +57,36 @@ pub(super) async fn cancel(State(state): State<AdminState>) -> Json<Value> {
     Json(json!({ "cancelled": state.jobs.cancel() }))
 }
 
-pub(super) async fn audit(State(state): State<AdminState>, asked: Result<Query<AskedAudit>, QueryRejection>) -> Response {
-    let Ok(Query(AskedAudit { relation })) = asked else {
+pub(super) async fn audit(State(state): State<AdminState>, asked: Result<Query<AuditParams>, QueryRejection>) -> Response {
+    let Ok(Query(AuditParams { relation })) = asked else {
         return problem(StatusCode::BAD_REQUEST, "expected relation= or nothing", &[]);
     };
-    answer(state.jobs.begin(Wanted { relation, repair: None, is_scheduled: false }).await)
+    answer(state.jobs.begin(RunRequest { relation, repair: None, is_scheduled: false }).await)
 }
 
-pub(super) async fn repair(State(state): State<AdminState>, asked: Result<Query<AskedRepair>, QueryRejection>) -> Response {
+pub(super) async fn repair(State(state): State<AdminState>, asked: Result<Query<RepairParams>, QueryRejection>) -> Response {
     const EXPECTED: &str = "expected relation=, apply=true or false, max= from 1 to 100000, force=true or false";
-    let Ok(Query(AskedRepair { relation, apply, max, force })) = asked else {
+    let Ok(Query(RepairParams { relation, apply, max, force })) = asked else {
         return problem(StatusCode::BAD_REQUEST, EXPECTED, &[]);
     };
     let max = max.unwrap_or(REMOVED_MAX);
     if !(1..=REMOVED_LIMIT).contains(&max) {
         return problem(StatusCode::BAD_REQUEST, EXPECTED, &[]);
     }
-    let repair = Some(RepairWanted { apply, max, force });
-    answer(state.jobs.begin(Wanted { relation, repair, is_scheduled: false }).await)
+    let repair = Some(RepairRequest { apply, max, force });
+    answer(state.jobs.begin(RunRequest { relation, repair, is_scheduled: false }).await)
 }
 
-pub(super) async fn undo(State(state): State<AdminState>, asked: Result<Query<AskedUndo>, QueryRejection>) -> Response {
+pub(super) async fn undo(State(state): State<AdminState>, asked: Result<Query<UndoParams>, QueryRejection>) -> Response {
     let which = match asked {
-        Ok(Query(AskedUndo { id: Some(id), run: None })) => Which::Id(id),
-        Ok(Query(AskedUndo { id: None, run: Some(run) })) => Which::Run(run),
+        Ok(Query(UndoParams { id: Some(id), run: None })) => Selection::Id(id),
+        Ok(Query(UndoParams { id: None, run: Some(run) })) => Selection::Run(run),
         _ => return problem(StatusCode::BAD_REQUEST, "expected id= of one thing, or run= for all of a run", &[]),
     };
     answer(state.jobs.undo(which).await)
 }
 
-fn answer(begun: Result<Begun, Refused>) -> Response {
+fn answer(begun: Result<RunHandle, Refused>) -> Response {
     match begun {
         Ok(begun) => {
             let (pipe, reading) = duplex(PIPE_BYTES);
@@ -106,7 +106,7 @@ fn answer(begun: Result<Begun, Refused>) -> Response {
 }
 
 /// Passes the report on when it comes; what nobody waits for is ended.
-async fn follow(begun: Begun, mut pipe: DuplexStream) {
+async fn follow(begun: RunHandle, mut pipe: DuplexStream) {
     let cancel = begun.cancel.clone();
     if send(begun, &mut pipe).await.is_err() {
         tracing::info!("an audit was cancelled: its client disconnected");
@@ -114,8 +114,8 @@ async fn follow(begun: Begun, mut pipe: DuplexStream) {
     }
 }
 
-async fn send(begun: Begun, pipe: &mut DuplexStream) -> io::Result<()> {
-    let Begun { mut report, .. } = begun;
+async fn send(begun: RunHandle, pipe: &mut DuplexStream) -> io::Result<()> {
+    let RunHandle { mut report, .. } = begun;
     let mut ticks = interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {

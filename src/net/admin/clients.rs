@@ -23,7 +23,7 @@ const LIMIT_MAX: usize = 1000;
 /// Which clients, and in which order. Texts are meant as parts: `redis-py` is all its versions.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub(super) struct Asked {
+pub(super) struct ListParams {
     id: Option<u64>,
     address: Option<String>,
     name: Option<String>,
@@ -73,21 +73,21 @@ impl Sort {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Wanted {
+pub(super) struct KillParams {
     id: u64,
 }
 
-pub(super) async fn list(State(state): State<AdminState>, asked: Result<Query<Asked>, QueryRejection>) -> Response {
+pub(super) async fn list(State(state): State<AdminState>, asked: Result<Query<ListParams>, QueryRejection>) -> Response {
     let Ok(Query(asked)) = asked else {
         let expected = "expected id=, address=, name=, library=, user=, command= (parts of them), \
                         sort=id|requests|violations|timeouts|age|idle|output, limit=";
         return problem(StatusCode::BAD_REQUEST, expected, &[]);
     };
-    let registry = &state.standing.registry;
+    let registry = &state.status.registry;
     let mut activities = registry.activities().await;
     let clients = registry.clients();
     let total = clients.len();
-    let mut matching: Vec<Told> = clients.into_iter().map(|client| Told::of(client, &mut activities)).collect();
+    let mut matching: Vec<ListedClient> = clients.into_iter().map(|client| ListedClient::of(client, &mut activities)).collect();
     matching.retain(|told| asked.is_met_by(told));
     // The newest or largest first, but those by number in their order.
     match asked.sort.unwrap_or(Sort::Id) {
@@ -100,16 +100,16 @@ pub(super) async fn list(State(state): State<AdminState>, asked: Result<Query<As
         Sort::Output => matching.sort_by_key(|told| Reverse(told.doing.output)),
     }
     let limit = asked.limit.unwrap_or(LIMIT).clamp(1, LIMIT_MAX);
-    let shown: Vec<_> = matching.iter().take(limit).map(Told::shown).collect();
+    let shown: Vec<_> = matching.iter().take(limit).map(ListedClient::shown).collect();
     Json(json!({ "total": total, "matching": matching.len(), "clients": shown })).into_response()
 }
 
 /// As CLIENT KILL ID does.
-pub(super) async fn kill(State(state): State<AdminState>, wanted: Result<Query<Wanted>, QueryRejection>) -> Response {
-    let Ok(Query(Wanted { id })) = wanted else {
+pub(super) async fn kill(State(state): State<AdminState>, wanted: Result<Query<KillParams>, QueryRejection>) -> Response {
+    let Ok(Query(KillParams { id })) = wanted else {
         return problem(StatusCode::BAD_REQUEST, "expected id=, the number that /clients shows", &[]);
     };
-    let Some(client) = state.standing.registry.client(id).filter(|client| client.kill()) else {
+    let Some(client) = state.status.registry.client(id).filter(|client| client.kill()) else {
         return problem(StatusCode::NOT_FOUND, "no such client; it may have left", &[]);
     };
     // Without its worker it is gone already.
@@ -118,7 +118,7 @@ pub(super) async fn kill(State(state): State<AdminState>, wanted: Result<Query<W
     Json(json!({ "killed": id, "address": &*client.peer })).into_response()
 }
 
-struct Told {
+struct ListedClient {
     client: Arc<Client>,
     doing: Activity,
     name: String,
@@ -128,11 +128,11 @@ struct Told {
     protocol: u8,
 }
 
-impl Told {
-    fn of(client: Arc<Client>, activities: &mut HashMap<u64, Activity>) -> Told {
+impl ListedClient {
+    fn of(client: Arc<Client>, activities: &mut HashMap<u64, Activity>) -> ListedClient {
         let details = client.details();
         let word = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        Told {
+        ListedClient {
             doing: activities.remove(&client.id).unwrap_or_default(),
             name: word(&details.name),
             library: details.library(),
@@ -144,7 +144,7 @@ impl Told {
     }
 
     fn shown(&self) -> Value {
-        let Told { client, doing, name, library, user, db, protocol } = self;
+        let ListedClient { client, doing, name, library, user, db, protocol } = self;
         json!({
             "id": client.id,
             "address": &*client.peer,
@@ -169,8 +169,8 @@ impl Told {
     }
 }
 
-impl Asked {
-    fn is_met_by(&self, told: &Told) -> bool {
+impl ListParams {
+    fn is_met_by(&self, told: &ListedClient) -> bool {
         let has = |wanted: &Option<String>, text: &str| {
             wanted.as_ref().is_none_or(|wanted| text.to_lowercase().contains(&wanted.to_lowercase()))
         };

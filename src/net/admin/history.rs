@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::AdminState;
-use crate::telemetry::history::{Look, MINUTES, Minute, Told, begin_ms};
+use crate::telemetry::history::{MINUTES, Minute, SecondSample, ViolationCount, begin_ms};
 use crate::telemetry::label::BreakerState;
 use crate::telemetry::record::unix_ms;
 
@@ -40,7 +40,7 @@ fn minute(minute: &Minute) -> Value {
     })
 }
 
-fn told(told: &Told) -> Value {
+fn told(told: &ViolationCount) -> Value {
     let minutes: Vec<_> = told.minutes.iter().map(|(number, count)| json!([begin_ms(*number), count])).collect();
     json!({
         "kind": told.kind.as_str(),
@@ -58,12 +58,12 @@ pub(super) async fn keep(state: AdminState) {
     loop {
         ticks.tick().await;
         let is_down = !state.readiness.has_upstream();
-        if is_down && state.standing.started.elapsed() < START {
+        if is_down && state.status.started.elapsed() < START {
             continue;
         }
-        let requests = state.standing.totals.all_latencies();
-        let breaker = state.standing.breaker.state();
-        state.reporter.history().look(Look {
+        let requests = state.status.totals.all_latencies();
+        let breaker = state.status.breaker.state();
+        state.reporter.history().look(SecondSample {
             at: SystemTime::now(),
             requests: &requests,
             is_down,

@@ -17,12 +17,12 @@ use tokio_util::sync::CancellationToken;
 
 use super::AdminState;
 use super::record::{self, SECONDS_MAX};
-use super::recorder::Begun;
+use super::recorder::ActiveRecording;
 use crate::jobs::{Jobs, SAMPLE_KEYS_MAX};
 use crate::net::http::problem;
-use crate::net::recording::lesson::teach;
+use crate::net::recording::learn::learn_from;
 use respguard_engine::command::Table;
-use respguard_engine::learn::{Counted, Learner, Learnt, relation_text};
+use respguard_engine::learn::{Counted, Learned, Learner, relation_text};
 use respguard_engine::policy::rule::WrittenRelation;
 
 /// The media type of configuration text.
@@ -33,21 +33,21 @@ const PIPE_BYTES: usize = 64 * 1024;
 const TICK: Duration = Duration::from_secs(5);
 
 #[derive(Deserialize)]
-pub(super) struct Wanted {
+pub(super) struct Params {
     seconds: u64,
     /// Keys, members and so on of each pattern of each relation that follows, to see whether it holds.
     sample_keys: Option<u64>,
 }
 
-impl Wanted {
+impl Params {
     fn can_be(&self) -> bool {
         (1..=SECONDS_MAX).contains(&self.seconds) && self.sample_keys.is_none_or(|keys| (1..=SAMPLE_KEYS_MAX).contains(&keys))
     }
 }
 
-pub(super) async fn learn(State(state): State<AdminState>, wanted: Result<Query<Wanted>, QueryRejection>) -> Response {
+pub(super) async fn learn(State(state): State<AdminState>, wanted: Result<Query<Params>, QueryRejection>) -> Response {
     const EXPECTED: &str = "?seconds= must be a whole number from 1 to 600, sample_keys= one from 1 to 1000000 or nothing";
-    let Some(Query(Wanted { seconds, sample_keys })) = wanted.ok().filter(|Query(wanted)| wanted.can_be()) else {
+    let Some(Query(Params { seconds, sample_keys })) = wanted.ok().filter(|Query(wanted)| wanted.can_be()) else {
         return problem(StatusCode::BAD_REQUEST, EXPECTED, &[]);
     };
     let Some(begun) = state.recorder.begin().await else { return record::busy() };
@@ -55,31 +55,31 @@ pub(super) async fn learn(State(state): State<AdminState>, wanted: Result<Query<
     let (pipe, reading) = duplex(PIPE_BYTES);
     let deadline = Instant::now() + Duration::from_secs(seconds);
     let (learner, shutdown) = (Learner::new(Table::builtin()), state.shutdown.clone());
-    let lesson = Lesson { learner, begun, pipe, sample_keys, jobs: state.jobs.clone(), shutdown };
+    let session = LearnSession { learner, begun, pipe, sample_keys, jobs: state.jobs.clone(), shutdown };
     let runtime = Handle::current();
     // Taking requests apart is work: it must not keep this thread from taking clients in.
-    tokio::task::spawn_blocking(move || runtime.block_on(lesson.run(deadline)));
+    tokio::task::spawn_blocking(move || runtime.block_on(session.run(deadline)));
     ([(header::CONTENT_TYPE, TOML_TYPE)], Body::from_stream(ReaderStream::new(reading))).into_response()
 }
 
 /// What is learnt for whoever asked for it.
-struct Lesson {
+struct LearnSession {
     learner: Learner,
-    begun: Begun,
+    begun: ActiveRecording,
     pipe: DuplexStream,
     sample_keys: Option<u64>,
     jobs: Jobs,
     shutdown: CancellationToken,
 }
 
-impl Lesson {
+impl LearnSession {
     /// Ends early when nobody reads any more.
     async fn run(mut self, deadline: Instant) {
         let commands = match self.watch(deadline).await {
             Ok(()) => self.learner.commands(),
             Err(_) => return tracing::info!("what was learnt was given up by whoever asked for it"),
         };
-        let Learnt { text, relations } = self.learner.conclude();
+        let Learned { text, relations } = self.learner.conclude();
         // Others may record while keys are looked at.
         drop(self.begun);
         let mut pipe = self.pipe;
@@ -104,10 +104,10 @@ impl Lesson {
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let watching = format!("# Watching for {} s.\n", deadline.saturating_duration_since(started).as_secs_f64().round());
         self.pipe.write_all(watching.as_bytes()).await?;
-        let Begun { intake, .. } = &mut self.begun;
+        let ActiveRecording { intake, .. } = &mut self.begun;
         loop {
             tokio::select! {
-                Some(entry) = intake.next() => teach(&mut self.learner, &entry),
+                Some(entry) = intake.next() => learn_from(&mut self.learner, &entry),
                 _ = ticks.tick() => {
                     let line = format!("# {} s: {} commands so far.\n", started.elapsed().as_secs(), self.learner.commands());
                     self.pipe.write_all(line.as_bytes()).await?;
@@ -118,7 +118,7 @@ impl Lesson {
         }
         intake.close();
         while let Some(entry) = intake.next().await {
-            teach(&mut self.learner, &entry);
+            learn_from(&mut self.learner, &entry);
         }
         Ok(())
     }

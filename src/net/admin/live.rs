@@ -25,12 +25,12 @@ pub(super) async fn config(State(state): State<AdminState>) -> Response {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Wanted {
+pub(super) struct Params {
     mode: String,
 }
 
-pub(super) async fn mode(State(state): State<AdminState>, wanted: Result<Query<Wanted>, QueryRejection>) -> Response {
-    match wanted.ok().and_then(|Query(Wanted { mode })| Mode::from_word(&mode)) {
+pub(super) async fn mode(State(state): State<AdminState>, wanted: Result<Query<Params>, QueryRejection>) -> Response {
+    match wanted.ok().and_then(|Query(Params { mode })| Mode::from_word(&mode)) {
         Some(mode) => ask(&state, |answer| Question::Mode(mode, answer)).await,
         None => problem(StatusCode::BAD_REQUEST, "expected mode=observe or mode=enforce", &[]),
     }

@@ -13,7 +13,7 @@ use crate::telemetry::log;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Wanted {
+pub(super) struct Params {
     level: String,
 }
 
@@ -24,8 +24,8 @@ pub(super) async fn show() -> Response {
     }
 }
 
-pub(super) async fn change(wanted: Result<Query<Wanted>, QueryRejection>) -> Response {
-    let Ok(Query(Wanted { level })) = wanted else {
+pub(super) async fn change(wanted: Result<Query<Params>, QueryRejection>) -> Response {
+    let Ok(Query(Params { level })) = wanted else {
         return problem(StatusCode::BAD_REQUEST, "?level= is wanted, such as info or info,respguard::net=debug", &[]);
     };
     match log::set_level(&level) {

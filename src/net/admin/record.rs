@@ -16,7 +16,7 @@ use tokio_util::io::ReaderStream;
 use tokio_util::sync::CancellationToken;
 
 use super::AdminState;
-use super::recorder::Begun;
+use super::recorder::ActiveRecording;
 use crate::net::http::problem;
 use crate::net::recording::Intake;
 use crate::net::recording::format::{self, End, FIRST_LINE, Reason};
@@ -35,13 +35,13 @@ const TICK: Duration = Duration::from_secs(5);
 const END_BYTES_MAX: usize = 200;
 
 #[derive(Deserialize)]
-pub(super) struct Wanted {
+pub(super) struct Params {
     seconds: u64,
 }
 
 /// How long is asked for, if that can be.
-pub(super) fn seconds(wanted: Result<Query<Wanted>, QueryRejection>) -> Option<u64> {
-    wanted.ok().map(|Query(Wanted { seconds })| seconds).filter(|seconds| (1..=SECONDS_MAX).contains(seconds))
+pub(super) fn seconds(wanted: Result<Query<Params>, QueryRejection>) -> Option<u64> {
+    wanted.ok().map(|Query(Params { seconds })| seconds).filter(|seconds| (1..=SECONDS_MAX).contains(seconds))
 }
 
 pub(super) fn wrong_time() -> Response {
@@ -52,9 +52,9 @@ pub(super) fn busy() -> Response {
     problem(StatusCode::CONFLICT, "somebody records or learns already; one recording is made at a time", &[])
 }
 
-pub(super) async fn record(State(state): State<AdminState>, wanted: Result<Query<Wanted>, QueryRejection>) -> Response {
+pub(super) async fn record(State(state): State<AdminState>, wanted: Result<Query<Params>, QueryRejection>) -> Response {
     let Some(seconds) = seconds(wanted) else { return wrong_time() };
-    let Some(Begun { intake, turn }) = state.recorder.begin().await else { return busy() };
+    let Some(ActiveRecording { intake, turn }) = state.recorder.begin().await else { return busy() };
     tracing::info!(seconds, "recording what clients send");
     let (pipe, reading) = duplex(PIPE_BYTES);
     let deadline = Instant::now() + Duration::from_secs(seconds);

@@ -23,19 +23,19 @@ impl Recorder {
     }
 
     /// Begins to record, unless somebody does already.
-    pub(super) async fn begin(&self) -> Option<Begun> {
+    pub(super) async fn begin(&self) -> Option<ActiveRecording> {
         let turn = Arc::clone(&self.turn).try_acquire_owned().ok()?;
         let (feed, intake) = recording::begin();
         for worker in self.workers.iter() {
             // A worker that has ended has no clients to record.
             let _ = worker.sender.send(Message::Record(feed.clone())).await;
         }
-        Some(Begun { intake, turn })
+        Some(ActiveRecording { intake, turn })
     }
 }
 
 /// A recording that has begun; dropping it makes room for the next.
-pub(super) struct Begun {
+pub(super) struct ActiveRecording {
     pub(super) intake: Intake,
     pub(super) turn: OwnedSemaphorePermit,
 }

@@ -20,7 +20,7 @@ const LIMIT: usize = 100;
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub(super) struct Asked {
+pub(super) struct Params {
     /// The number of a client.
     client: Option<u64>,
     command: Option<String>,
@@ -29,8 +29,8 @@ pub(super) struct Asked {
     limit: Option<usize>,
 }
 
-pub(super) async fn list(State(state): State<AdminState>, asked: Result<Query<Asked>, QueryRejection>) -> Response {
-    let Ok(Query(Asked { client, command, after, limit })) = asked else {
+pub(super) async fn list(State(state): State<AdminState>, asked: Result<Query<Params>, QueryRejection>) -> Response {
+    let Ok(Query(Params { client, command, after, limit })) = asked else {
         return problem(
             StatusCode::BAD_REQUEST,
             "expected client= (its number), command=, after= (a sequence number), limit=",
@@ -39,7 +39,7 @@ pub(super) async fn list(State(state): State<AdminState>, asked: Result<Query<As
     };
     let command = command.map(|command| command.to_lowercase());
     let recent = state.slow.recent(limit.unwrap_or(LIMIT).clamp(1, KEPT_MAX), |slow| {
-        client.is_none_or(|id| slow.whose.id == id)
+        client.is_none_or(|id| slow.request_owner.id == id)
             && command.as_ref().is_none_or(|command| slow.command.contains(command.as_str()))
             && after.is_none_or(|after| slow.sequence > after)
     });
@@ -50,12 +50,12 @@ pub(super) async fn list(State(state): State<AdminState>, asked: Result<Query<As
 
 fn shown(slow: &Slow) -> Value {
     let micros = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
-    let (whose, waited) = (&slow.whose, slow.waited);
+    let (request_owner, waited) = (&slow.request_owner, slow.waited);
     json!({
         "sequence": slow.sequence,
         "at": rfc3339(slow.at),
         "at_ms": unix_ms(slow.at),
-        "client": { "id": whose.id, "address": whose.address, "name": whose.name, "library": whose.library, "user": whose.user },
+        "client": { "id": request_owner.id, "address": request_owner.address, "name": request_owner.name, "library": request_owner.library, "user": request_owner.user },
         "command": slow.command,
         "key_pattern": slow.key_pattern,
         "total_us": micros(waited.total()),

@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use super::access::Access;
 use super::questions::Questions;
 use super::recorder::Recorder;
-use super::status::Standing;
+use super::status::StatusSource;
 use crate::jobs::Jobs;
 use crate::telemetry::exposition::Exposition;
 use crate::telemetry::flush::Flushes;
@@ -32,7 +32,7 @@ pub struct AdminState {
     pub live: Questions,
     pub reporter: Reporter,
     pub slow: SlowLog,
-    pub standing: Standing,
+    pub status: StatusSource,
     /// The rules in force.
     pub policy: Arc<ArcSwap<Policy>>,
     /// Places for streams of violations.

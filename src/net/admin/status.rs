@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::{AdminState, nodes};
 use crate::net::health::SharedBreaker;
 use crate::net::registry::Registry;
-use crate::net::sentinel::standing::Standing as Sentinels;
+use crate::net::sentinel::status::SentinelStatus as Sentinels;
 use crate::net::topology::Primary;
 use crate::net::upstream::cluster::settings::ClusterSettings;
 use crate::telemetry::gap;
@@ -23,7 +23,7 @@ use respguard_engine::policy::rule::Word;
 
 /// What is shown beside the metrics. Cheap to clone.
 #[derive(Clone)]
-pub struct Standing {
+pub struct StatusSource {
     pub started: Instant,
     pub workers: usize,
     pub upstream: Primary,
@@ -40,8 +40,8 @@ pub struct Standing {
 
 pub(super) async fn status(State(state): State<AdminState>) -> Json<Value> {
     state.flushes.flush_all().await;
-    let Standing { started, workers, upstream, sentinels, cluster, registry, breaker, totals, mode_is_switched } =
-        &state.standing;
+    let StatusSource { started, workers, upstream, sentinels, cluster, registry, breaker, totals, mode_is_switched } =
+        &state.status;
     let reasons: Vec<_> = state.readiness.reasons().into_iter().map(|reason| reason.as_str()).collect();
     let connections: serde_json::Map<_, _> =
         UpstreamState::ALL.into_iter().map(|kind| (kind.as_str().to_owned(), totals.upstream(kind).into())).collect();
@@ -78,7 +78,7 @@ pub(super) async fn status(State(state): State<AdminState>) -> Json<Value> {
 
 pub(super) async fn groups(State(state): State<AdminState>) -> Json<Value> {
     state.flushes.flush_all().await;
-    let counted = state.standing.totals.groups();
+    let counted = state.status.totals.groups();
     let in_force: BTreeSet<_> = state.policy.load().groups().iter().map(|group| Arc::clone(&group.name)).collect();
     let seen = counted.iter().filter(|(_, totals)| totals.last_seen.is_some()).map(|(name, _)| name);
     let names: BTreeSet<_> = seen.chain(&in_force).collect();

@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 use super::AdminState;
 use crate::net::http::problem;
 use crate::telemetry::record::SCHEMA;
-use crate::telemetry::report::{KEPT_MAX, Reporter, Wanted};
+use crate::telemetry::report::{KEPT_MAX, Reporter, ViolationFilter};
 use respguard_engine::pipeline::violation::Kind;
 
 /// Violations in one answer, unless more or fewer are asked for.
@@ -34,7 +34,7 @@ const PIPE_BYTES: usize = 64 * 1024;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Asked {
+pub(super) struct Params {
     kind: Option<String>,
     rule: Option<Box<str>>,
     /// Milliseconds since 1970.
@@ -44,22 +44,22 @@ pub(super) struct Asked {
     limit: Option<usize>,
 }
 
-impl Asked {
-    fn read(asked: Result<Query<Asked>, QueryRejection>) -> Result<(Wanted, usize), &'static str> {
+impl Params {
+    fn read(asked: Result<Query<Params>, QueryRejection>) -> Result<(ViolationFilter, usize), &'static str> {
         const EXPECTED: &str =
             "expected kind=, rule=, since= (milliseconds since 1970), before=, after= (sequence numbers), limit=";
-        let Ok(Query(Asked { kind, rule, since, before, after, limit })) = asked else { return Err(EXPECTED) };
+        let Ok(Query(Params { kind, rule, since, before, after, limit })) = asked else { return Err(EXPECTED) };
         let kind = match kind.map(|word| Kind::from_word(&word)) {
             Some(None) => return Err("kind= is no kind of violation; docs/violations.md lists them"),
             kind => kind.flatten(),
         };
         let since = since.map(|ms| UNIX_EPOCH + Duration::from_millis(ms));
-        Ok((Wanted { kind, rule, since, before, after }, limit.unwrap_or(LIMIT).clamp(1, KEPT_MAX)))
+        Ok((ViolationFilter { kind, rule, since, before, after }, limit.unwrap_or(LIMIT).clamp(1, KEPT_MAX)))
     }
 }
 
-pub(super) async fn list(State(state): State<AdminState>, asked: Result<Query<Asked>, QueryRejection>) -> Response {
-    let (wanted, limit) = match Asked::read(asked) {
+pub(super) async fn list(State(state): State<AdminState>, asked: Result<Query<Params>, QueryRejection>) -> Response {
+    let (wanted, limit) = match Params::read(asked) {
         Ok(read) => read,
         Err(message) => return problem(StatusCode::BAD_REQUEST, message, &[]),
     };
@@ -78,9 +78,9 @@ pub(super) async fn list(State(state): State<AdminState>, asked: Result<Query<As
 pub(super) async fn stream(
     State(state): State<AdminState>,
     headers: HeaderMap,
-    asked: Result<Query<Asked>, QueryRejection>,
+    asked: Result<Query<Params>, QueryRejection>,
 ) -> Response {
-    let mut wanted = match Asked::read(asked) {
+    let mut wanted = match Params::read(asked) {
         Ok((wanted, _)) => wanted,
         Err(message) => return problem(StatusCode::BAD_REQUEST, message, &[]),
     };
@@ -101,7 +101,7 @@ pub(super) async fn stream(
 struct Stream {
     reporter: Reporter,
     /// What has been sent is not wanted any more.
-    wanted: Wanted,
+    wanted: ViolationFilter,
     pipe: DuplexStream,
 }
 

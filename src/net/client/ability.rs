@@ -32,7 +32,7 @@ impl Connection {
 
     /// True when groups may come, and nobody knows yet whether the connection does transactions: it is being opened.
     pub(super) fn must_await_opening(&self) -> bool {
-        let link = self.exchange.way().0;
+        let link = self.exchange.link_and_lane().0;
         if link.was_open() {
             self.preparation.forget_opening();
             return false;

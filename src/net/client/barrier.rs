@@ -31,7 +31,7 @@ impl Connection {
             Barrier::Spare => {
                 self.ask_spare().await;
             }
-            Barrier::ClientCommand(command) => self.tell_about_clients(command).await,
+            Barrier::ClientCommand(command) => self.answer_client_command(command).await,
             Barrier::Exec => self.exec_with_answers().await,
             Barrier::Close => return false,
             Barrier::Quit => {
@@ -147,7 +147,7 @@ impl Connection {
             protocol: change.protocol.unwrap_or(old.key.protocol),
         };
         let entered = match self.enter(key.clone(), &change, &old).await {
-            Err(NoLane::Unavailable) if change.db.is_none() => self.vouched(key).await,
+            Err(NoLane::Unavailable) if change.db.is_none() => self.accepted_lane(key).await,
             entered => entered,
         };
         match entered {
@@ -252,9 +252,9 @@ impl Connection {
         let words: Vec<&[u8]> = words.iter().map(|word| &word[..]).collect();
         let (id, role) = (self.id(), if is_hello { Role::Hello } else { Role::Lane });
         self.consume_one();
-        self.exchange.state.borrow_mut().session.listen();
+        self.exchange.state.borrow_mut().session.expect_answer();
         self.exchange.ask(id, role, &words, self.shared.pool.settings.request_timeout);
-        self.heard().await;
+        self.await_answers().await;
         if self.is_agreed(&change) {
             self.note_change(change);
         }
@@ -271,7 +271,7 @@ impl Connection {
     /// Whether the server has agreed to the change. Where it has not said so, what follows must wait for one that it agrees to.
     fn is_agreed(&self, change: &LaneChange) -> bool {
         let session = &mut self.exchange.state.borrow_mut().session;
-        match (session.accepted, session.heard) {
+        match (session.accepted, session.answered) {
             (true, _) => session.missed.make_up(change),
             (false, true) => {}
             (false, false) => session.missed.miss(change),
@@ -284,9 +284,9 @@ impl Connection {
     async fn ask_hello(&mut self, change: &LaneChange, old: &Rc<Lane>, lane: &Rc<Lane>) {
         let before = self.client.details();
         self.join(lane, old, change.name.clone());
-        self.exchange.state.borrow_mut().session.listen();
+        self.exchange.state.borrow_mut().session.expect_answer();
         self.send_hello();
-        self.heard().await;
+        self.await_answers().await;
         if self.exchange.ended().is_none() && !self.is_agreed(change) {
             self.join(old, lane, None);
             self.exchange.state.borrow_mut().session.protocol = old.key.protocol;

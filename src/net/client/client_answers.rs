@@ -29,9 +29,9 @@ pub struct Asker<'a> {
 
 impl Asker<'_> {
     /// The reply to a command that the server allows to this client.
-    pub fn answer(&self, command: ClientCommand, args: Args<'_>) -> Told {
-        let mut told = Told::default();
-        let out = &mut told.reply;
+    pub fn answer(&self, command: ClientCommand, args: Args<'_>) -> LocalReply {
+        let mut local = LocalReply::default();
+        let out = &mut local.reply;
         match command {
             ClientCommand::ClientId => encode::integer(out, i64::try_from(self.client.id).unwrap_or(i64::MAX)),
             ClientCommand::ClientGetName => self.get_name(out),
@@ -43,7 +43,7 @@ impl Asker<'_> {
                 self.text_reply(&text, out);
             }
             ClientCommand::ClientList => self.list(args, out),
-            ClientCommand::ClientKill => told = self.kill(args),
+            ClientCommand::ClientKill => local = self.kill(args),
             ClientCommand::ClientMaintNotifications => notices::change(self.client, args, out),
             // The server's own reply counts.
             ClientCommand::ClientUnblock
@@ -52,7 +52,7 @@ impl Asker<'_> {
             | ClientCommand::ClientGetRedir
             | ClientCommand::ClientTrackingInfo => {}
         }
-        told
+        local
     }
 
     /// <https://redis.io/docs/latest/commands/client-getname/>
@@ -87,7 +87,7 @@ impl Asker<'_> {
     }
 
     /// <https://redis.io/docs/latest/commands/client-kill/>
-    fn kill(&self, args: Args<'_>) -> Told {
+    fn kill(&self, args: Args<'_>) -> LocalReply {
         let mut reply = Vec::new();
         if args.len() == 3 {
             let clients = self.registry.clients().into_iter();
@@ -97,7 +97,7 @@ impl Asker<'_> {
             } else {
                 encode::simple(&mut reply, "OK");
             }
-            return Told { killed, reply };
+            return LocalReply { killed, reply };
         }
         match Filter::read(args) {
             Ok(filter) => {
@@ -105,11 +105,11 @@ impl Asker<'_> {
                 let taken = |other: &Arc<Client>| filter.takes(other, self.kind(other), self.client.id) && other.kill();
                 let killed: Vec<_> = clients.filter(taken).collect();
                 encode::integer(&mut reply, i64::try_from(killed.len()).unwrap_or(i64::MAX));
-                Told { killed, reply }
+                LocalReply { killed, reply }
             }
             Err(error) => {
                 encode::error(&mut reply, &error);
-                Told { killed: Vec::new(), reply }
+                LocalReply { killed: Vec::new(), reply }
             }
         }
     }
@@ -181,8 +181,8 @@ impl Asker<'_> {
             ('e', doing.modes.no_evict),
             ('T', doing.modes.no_touch),
         ];
-        let told: String = flags.iter().filter(|(_, holds)| *holds).map(|(flag, _)| flag).collect();
-        if told.is_empty() { "N".to_owned() } else { told }
+        let local: String = flags.iter().filter(|(_, holds)| *holds).map(|(flag, _)| flag).collect();
+        if local.is_empty() { "N".to_owned() } else { local }
     }
 
     /// Text is a bulk string in RESP2 and a verbatim string in RESP3.
@@ -238,7 +238,7 @@ pub(super) fn id_argument(args: Args<'_>, at: usize) -> Option<u64> {
 
 /// An answer of the proxy's own.
 #[derive(Default)]
-pub struct Told {
+pub struct LocalReply {
     pub reply: Vec<u8>,
     /// Whom CLIENT KILL ends.
     pub killed: Vec<Arc<Client>>,

@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
-use super::client_answers::{Asker, Told, id_argument};
+use super::client_answers::{Asker, LocalReply, id_argument};
 use super::connection::Connection;
 use super::notices;
-use super::queued::{Awaited, Queued};
+use super::queued::{OnExec, Queued};
 use crate::net::exchange::State;
 use crate::net::registry::{Activity, Blocked, Message};
 use respguard_engine::command::integer::integer;
@@ -35,11 +35,11 @@ const UNBLOCK_PAUSE: Duration = Duration::from_millis(2);
 const QUEUED_MAX: usize = 1024;
 
 /// A command about clients, its words, and how much of the client's input there was with it.
-type Telling<'a> = (ClientCommand, &'a [Box<[u8]>], usize);
+type CommandArgs<'a> = (ClientCommand, &'a [Box<[u8]>], usize);
 
 impl Connection {
     /// Asks the server in a form that changes nothing there, and answers over the proxy's clients.
-    pub(super) async fn tell_about_clients(&mut self, command: ClientCommand) {
+    pub(super) async fn answer_client_command(&mut self, command: ClientCommand) {
         let args = self.input.args(0);
         let words: Vec<Box<[u8]>> = args.iter().map(Into::into).collect();
         // As the server counts what stands in its buffer while it runs the command.
@@ -57,14 +57,14 @@ impl Connection {
             ClientCommand::ClientUnblock => (Vec::new(), None),
             ClientCommand::ClientTracking => self.redirected(&words).await,
             ClientCommand::ClientMaintNotifications if self.is_resp3() => (notices::permission(), None),
-            _ => (harmless(command, &words), None),
+            _ => (dry_run(command, &words), None),
         };
         self.consume_one();
         if is_queued {
             if command == ClientCommand::ClientTracking {
                 self.exchange.state.borrow_mut().session.affinity.pin(Reason::Exclusive);
             }
-            let what = (command != ClientCommand::ClientUnblock).then_some(Awaited::Answer(command, words, upstream));
+            let what = (command != ClientCommand::ClientUnblock).then_some(OnExec::Answer(command, words, upstream));
             return self.queue(id, what, &asked);
         }
         let is_the_servers = matches!(
@@ -75,16 +75,16 @@ impl Connection {
                 | ClientCommand::ClientTrackingInfo
         );
         if !is_the_servers && self.is_troubled() {
-            return self.tell_past_trouble(id, (command, &words, input), &asked).await;
+            return self.answer_past_trouble(id, (command, &words, input), &asked).await;
         }
-        self.exchange.state.borrow_mut().session.listen();
+        self.exchange.state.borrow_mut().session.expect_answer();
         match command {
             ClientCommand::ClientUnblock => return self.unblock(id, &words).await,
             ClientCommand::ClientGetRedir | ClientCommand::ClientTrackingInfo => return self.ask(id, Role::Redirect, &asked),
             _ => {}
         }
         self.ask(id, Role::Verdict, &asked);
-        self.heard().await;
+        self.await_answers().await;
         if command == ClientCommand::ClientReply {
             return self.change_reply_mode(id, &words);
         }
@@ -92,7 +92,7 @@ impl Connection {
         if !accepted {
             return self.exchange.state.borrow_mut().slots.skipped();
         }
-        self.tell_of_clients((command, &words, input)).await;
+        self.answer_locally((command, &words, input)).await;
     }
 
     fn is_resp3(&self) -> bool {
@@ -100,7 +100,7 @@ impl Connection {
     }
 
     /// The same where what the server says to it has to come over the spare connection.
-    async fn tell_past_trouble(&mut self, id: CommandId, told: Telling<'_>, asked: &[Box<[u8]>]) {
+    async fn answer_past_trouble(&mut self, id: CommandId, local: CommandArgs<'_>, asked: &[Box<[u8]>]) {
         self.exchange.count_request(id);
         let asked: Vec<&[u8]> = asked.iter().map(|word| &word[..]).collect();
         let mut request = Vec::new();
@@ -109,18 +109,18 @@ impl Connection {
         if value::is_error(&verdict) {
             self.exchange.answer(verdict);
         } else {
-            self.tell_of_clients(told).await;
+            self.answer_locally(local).await;
         }
     }
 
-    async fn tell_of_clients(&mut self, (command, words, input): Telling<'_>) {
+    async fn answer_locally(&mut self, (command, words, input): CommandArgs<'_>) {
         let mut activities = self.activities(command).await;
         if let Some(own) = activities.get_mut(&self.client.id) {
             own.input.0 = input;
         }
-        let told = self.told(command, words, &activities).await;
-        self.exchange.answer(told.reply);
-        if told.kills_me {
+        let local = self.local_reply(command, words, &activities).await;
+        self.exchange.answer(local.reply);
+        if local.kills_me {
             self.input.give_up();
         }
     }
@@ -131,7 +131,7 @@ impl Connection {
         {
             let mut state = self.exchange.state.borrow_mut();
             let State { session, slots, .. } = &mut *state;
-            match session.heard {
+            match session.answered {
                 false => session.missed.miss_mode(id),
                 true => session.missed.make_up_mode(id),
             }
@@ -152,10 +152,10 @@ impl Connection {
         let words: Vec<Box<[u8]>> = self.input.args(0).iter().map(Into::into).collect();
         let id = self.id();
         self.consume_one();
-        self.queue(id, Some(Awaited::Change(change)), &words);
+        self.queue(id, Some(OnExec::Change(change)), &words);
     }
 
-    fn queue(&mut self, id: CommandId, what: Option<Awaited>, asked: &[Box<[u8]>]) {
+    fn queue(&mut self, id: CommandId, what: Option<OnExec>, asked: &[Box<[u8]>]) {
         let queue = self.exchange.state.borrow().session.queue;
         if queue.answers == 1 {
             self.queued.clear();
@@ -184,7 +184,7 @@ impl Connection {
         // Behind what has taken too long it has waited long enough: the server has it, and nobody knows more.
         let longest = if is_drained { self.shared.pool.settings.request_timeout } else { Duration::ZERO };
         self.exchange.ask(id, Role::Exec, &[b"EXEC"], longest);
-        self.heard().await;
+        self.await_answers().await;
         let kept = self.exchange.state.borrow_mut().slots.take_exec();
         let queued = std::mem::take(&mut self.queued);
         if kept.is_empty() {
@@ -197,10 +197,10 @@ impl Connection {
         reply.extend_from_slice(&kept[..kept.len() - body]);
         for (place, element) in (0..).zip(elements(&kept)) {
             match waiting.next_if(|queued| queued.place == place) {
-                Some(Queued { what: Awaited::Answer(command, words, upstream), .. }) if !value::is_error(element) => {
-                    kills_me |= self.told_in_place((command, &words, upstream), element, &mut reply).await;
+                Some(Queued { what: OnExec::Answer(command, words, upstream), .. }) if !value::is_error(element) => {
+                    kills_me |= self.answer_in_exec((command, &words, upstream), element, &mut reply).await;
                 }
-                Some(Queued { what: Awaited::Change(change), .. }) if !value::is_error(element) => {
+                Some(Queued { what: OnExec::Change(change), .. }) if !value::is_error(element) => {
                     self.note_change(change);
                     reply.extend_from_slice(element);
                 }
@@ -214,7 +214,7 @@ impl Connection {
     }
 
     /// What stands in EXEC's answer for a command about clients; true when it ends this one.
-    async fn told_in_place(
+    async fn answer_in_exec(
         &self,
         queued: (ClientCommand, &[Box<[u8]>], Option<i64>),
         element: &[u8],
@@ -233,9 +233,9 @@ impl Connection {
             }
             _ => {
                 let activities = self.activities(command).await;
-                let told = self.told(command, words, &activities).await;
-                reply.extend_from_slice(&told.reply);
-                told.kills_me
+                let local = self.local_reply(command, words, &activities).await;
+                reply.extend_from_slice(&local.reply);
+                local.kills_me
             }
         }
     }
@@ -250,12 +250,12 @@ impl Connection {
     }
 
     /// The proxy's own answer, with its effects.
-    async fn told(&self, command: ClientCommand, words: &[Box<[u8]>], activities: &HashMap<u64, Activity>) -> Answered {
+    async fn local_reply(&self, command: ClientCommand, words: &[Box<[u8]>], activities: &HashMap<u64, Activity>) -> Answered {
         let protocol = self.exchange.state.borrow().session.protocol;
         let fields = self.shared.context.client_fields.get();
         let asker = Asker { client: &self.client, registry: &self.shared.registry, protocol, activities, fields };
         let (bytes, spans) = laid_out(words);
-        let Told { reply, killed } = asker.answer(command, Args::new(&bytes, &spans));
+        let LocalReply { reply, killed } = asker.answer(command, Args::new(&bytes, &spans));
         for client in killed.iter().filter(|client| client.id != self.client.id) {
             // Without its worker it is gone already.
             let _ = client.worker.send(Message::Kill(client.id)).await;
@@ -273,11 +273,11 @@ impl Connection {
                 Blocked::No => break,
                 Blocked::Soon => {}
                 Blocked::On(upstream) => {
-                    self.exchange.state.borrow_mut().session.listen();
+                    self.exchange.state.borrow_mut().session.expect_answer();
                     self.ask(id, Role::Unblock, &unblocking(words, Some(upstream)));
-                    self.heard().await;
+                    self.await_answers().await;
                     let mut state = self.exchange.state.borrow_mut();
-                    if state.session.accepted || !state.session.heard {
+                    if state.session.accepted || !state.session.answered {
                         return state.slots.skipped();
                     }
                 }
@@ -322,7 +322,7 @@ fn unblocking(words: &[Box<[u8]>], upstream: Option<i64>) -> Vec<Box<[u8]>> {
 }
 
 /// The command as the server is asked: it checks the form and the user's permission, and finds nobody to act on.
-fn harmless(command: ClientCommand, words: &[Box<[u8]>]) -> Vec<Box<[u8]>> {
+fn dry_run(command: ClientCommand, words: &[Box<[u8]>]) -> Vec<Box<[u8]>> {
     let mut asked = words.to_vec();
     match command {
         ClientCommand::ClientSetName => asked[2] = Box::default(),

@@ -19,9 +19,9 @@ use super::input::Input;
 use super::lease::Lease;
 use super::login::Login;
 use super::near_misses::NearMisses;
+use super::permission::PermissionQuery;
 use super::preparation::Preparation;
 use super::queued::Queued;
-use super::right::Asking;
 use crate::net::clock;
 use crate::net::context::Context;
 use crate::net::exchange::{End, Exchange, Waiting};
@@ -111,7 +111,7 @@ pub(super) enum Next {
     /// Ask whether the connection can carry guarded groups.
     Ask,
     /// Ask whether the user may do what this rule's fix adds to writes.
-    AskTtlFix(Box<Asking>),
+    AskTtlFix(Box<PermissionQuery>),
     /// Compress long values, off this thread.
     Pack(Vec<Unpacked>),
     /// Answer what is owed, then close.

@@ -25,7 +25,7 @@ impl Connection {
     }
 
     /// What the proxy has asked for the client is answered: by the server, or because it took too long.
-    pub(super) async fn heard(&mut self) {
+    pub(super) async fn await_answers(&mut self) {
         self.drained_by(clock::now()).await;
     }
 

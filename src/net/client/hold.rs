@@ -31,7 +31,7 @@ impl Connection {
     /// Tells what a plan has found out about groups that were held, or whose members stand apart.
     ///
     /// `has_group` says that a group was there as a whole.
-    pub(super) fn tell_notes(&mut self, plan: &mut Plan, has_group: bool) {
+    pub(super) fn report_notes(&mut self, plan: &mut Plan, has_group: bool) {
         self.dialogue.note(plan, has_group, &self.input.batch, &self.input.bytes);
         for note in std::mem::take(&mut plan.notes) {
             let metrics = &self.shared.context.metrics;
@@ -46,9 +46,9 @@ impl Connection {
                     if let Some(why) = why {
                         metrics.split(members.len());
                         let members = plan.members[members].to_vec();
-                        self.tell(why.kind(), group, &members, Some(why.as_str()));
+                        self.report(why.kind(), group, &members, Some(why.as_str()));
                     }
-                    self.tell_waiting_near_miss(group);
+                    self.report_waiting_near_miss(group);
                 }
                 Note::NearMiss { group, members, place, waiting, why } => {
                     let violation = self.violation(Kind::NearMiss, group, &plan.members[members]);
@@ -61,21 +61,21 @@ impl Connection {
                     metrics.hold(metrics.group_row(group), HoldOutcome::Expired);
                     metrics.split(members.len());
                     let members = plan.members[members].to_vec();
-                    self.tell(Kind::Split, group, &members, None);
-                    self.tell_waiting_near_miss(group);
+                    self.report(Kind::Split, group, &members, None);
+                    self.report_waiting_near_miss(group);
                 }
                 Note::Degraded { group, members, lack } => {
                     let members = plan.members[members].to_vec();
-                    self.tell(Kind::Degraded, group, &members, Some(lack.as_str()));
+                    self.report(Kind::Degraded, group, &members, Some(lack.as_str()));
                 }
                 Note::LeftOut { group, members, why } => {
                     let members = plan.members[members].to_vec();
-                    self.tell(Kind::Split, group, &members, Some(why.as_str()));
+                    self.report(Kind::Split, group, &members, Some(why.as_str()));
                 }
                 Note::Obstructed { group, members, why } => {
                     metrics.split(members.len());
                     let members = plan.members[members].to_vec();
-                    self.tell(why.kind(), group, &members, Some(why.as_str()));
+                    self.report(why.kind(), group, &members, Some(why.as_str()));
                 }
             }
         }
@@ -89,7 +89,7 @@ impl Connection {
             self.dialogue.begin(self.exchange.is_resolved(), &self.input.batch, &self.input.bytes, &table, &policy)
         };
         if let Some(group) = group {
-            self.tell(Kind::Sequential, group, &[0], None);
+            self.report(Kind::Sequential, group, &[0], None);
         }
     }
 
@@ -102,7 +102,7 @@ impl Connection {
         }
     }
 
-    fn tell(&self, kind: Kind, group: usize, members: &[usize], reason: Option<&'static str>) {
+    fn report(&self, kind: Kind, group: usize, members: &[usize], reason: Option<&'static str>) {
         if let Some(violation) = self.violation(kind, group, members) {
             self.shared.context.reporter.violation(violation.reason(reason), &self.exchange.peer);
         }
@@ -126,13 +126,13 @@ impl Connection {
         if waiting {
             return self.near_misses.get_or_insert_default().wait(group, violation);
         }
-        self.tell_near_miss(violation);
+        self.report_near_miss(violation);
     }
 
     /// The rest of the group has not come.
-    pub(super) fn tell_waiting_near_miss(&mut self, group: usize) {
+    pub(super) fn report_waiting_near_miss(&mut self, group: usize) {
         if let Some(violation) = self.near_misses.as_mut().and_then(|near_misses| near_misses.take(group)) {
-            self.tell_near_miss(violation);
+            self.report_near_miss(violation);
         }
     }
 
@@ -143,7 +143,7 @@ impl Connection {
         }
     }
 
-    fn tell_near_miss(&mut self, violation: Violation) {
+    fn report_near_miss(&mut self, violation: Violation) {
         let Some(rule) = &violation.rule else { return };
         if self.near_misses.get_or_insert_default().admits(rule, clock::now()) {
             self.shared.context.reporter.violation(violation, &self.exchange.peer);

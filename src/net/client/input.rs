@@ -19,7 +19,7 @@ pub(super) enum Cutting {
     #[default]
     No,
     /// They go out as they come; the server has so long to answer from the end on, or as long as it likes.
-    Through { longest: Option<Duration> },
+    PassThrough { longest: Option<Duration> },
     /// They go nowhere; at their end the client is answered so, unless it has been.
     Discarding(Option<Vec<u8>>),
 }
@@ -27,7 +27,7 @@ pub(super) enum Cutting {
 impl Cutting {
     /// The connection that the request went out on is gone, and with it the request: what has come of it was answered.
     pub(super) fn lose(&mut self) {
-        if matches!(self, Cutting::Through { .. }) {
+        if matches!(self, Cutting::PassThrough { .. }) {
             *self = Cutting::Discarding(None);
         }
     }

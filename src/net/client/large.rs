@@ -10,7 +10,7 @@ use crate::net::exchange::own_reply;
 use crate::telemetry::compressed;
 use respguard_engine::command::{CommandId, ConnectionEffect};
 use respguard_engine::pipeline::batch::{Batch, Tail};
-use respguard_engine::pipeline::large::{self, Large, Through};
+use respguard_engine::pipeline::large::{self, Large, PassThrough};
 use respguard_engine::pipeline::named_keys;
 use respguard_engine::pipeline::packing::{unreadable, whole_bytes};
 use respguard_engine::pipeline::plan::{Answer, Barrier};
@@ -43,10 +43,10 @@ impl Connection {
         let decided = large::decide(&self.exchange.state.borrow().session, table.spec(id), arguments);
         drop(table);
         match decided {
-            Large::Through(through) if self.lease.is_held() && (self.exchange.is_drained() || self.is_behind_unread()) => {
+            Large::PassThrough(through) if self.lease.is_held() && (self.exchange.is_drained() || self.is_behind_unread()) => {
                 self.begin_stream(id, through);
             }
-            Large::Through(through) => return Some(Next::Barrier(Barrier::Pin(through.reason))),
+            Large::PassThrough(through) => return Some(Next::Barrier(Barrier::Pin(through.reason))),
             Large::Tunnel if !self.shared.context.policy().is_empty() => {
                 self.discard(own_reply(Answer::Refuse(UNREADABLE), Protocol::Resp2));
             }
@@ -55,10 +55,10 @@ impl Connection {
                 let protocol = self.exchange.state.borrow().session.protocol;
                 self.discard(own_reply(answer, protocol));
             }
-            Large::Spoil(error) => {
+            Large::AbortTransaction(error) => {
                 let mut reply = Vec::new();
                 encode::error(&mut reply, error);
-                self.exchange.spoil(id, reply, self.timing());
+                self.exchange.abort_transaction(id, reply, self.timing());
                 self.input.cutting = Cutting::Discarding(None);
                 self.input.release_head();
             }
@@ -137,7 +137,7 @@ impl Connection {
             let (table, policy) = (context.table(), context.policy());
             let mut guards = policy.guards_of(&table, command).filter(|rule| policy.rejects(rule));
             let name = table.spec(command.id).name();
-            let Some((rule, trip)) = guards.find_map(|rule| Some((Arc::clone(&rule.name), rule.trip_by_head(head)?))) else {
+            let Some((rule, breach)) = guards.find_map(|rule| Some((Arc::clone(&rule.name), rule.breach_by_head(head)?))) else {
                 let rule = unreadable(&policy, &table, command)?;
                 compressed::count_refused(&rule.name, 1);
                 let (name, rule) = (name.replace('|', " ").to_uppercase(), &rule.name);
@@ -148,13 +148,13 @@ impl Connection {
             let violation = Violation::new(Kind::Guard).rule(&rule).commands([name]).key(key);
             context.reporter.violation(violation, &self.exchange.peer);
             let name = name.replace('|', " ").to_uppercase();
-            Some((command.id, format!("ERR respguard: {name} is refused by guard {rule}: {trip}")))
+            Some((command.id, format!("ERR respguard: {name} is refused by guard {rule}: {breach}")))
         });
         let Some((id, text)) = refused.flatten() else { return false };
         let mut reply = Vec::new();
         encode::error(&mut reply, &text);
         if self.exchange.state.borrow().session.transaction.is_open() {
-            self.exchange.spoil(id, reply, self.timing());
+            self.exchange.abort_transaction(id, reply, self.timing());
             self.input.cutting = Cutting::Discarding(None);
             self.input.release_head();
         } else {
@@ -192,7 +192,7 @@ impl Connection {
                 // The lease holds half a request: it can only be closed, and so ends the client.
                 let mut reply = Vec::new();
                 error.reply(&mut reply);
-                if let Cutting::Through { .. } = self.input.cutting {
+                if let Cutting::PassThrough { .. } = self.input.cutting {
                     self.exchange.discard_last();
                     self.drop_lease();
                 }
@@ -210,25 +210,25 @@ impl Connection {
     }
 
     fn pass_on(&self, bytes: usize, end: bool) {
-        if let (Cutting::Through { longest }, Some(lease)) = (&self.input.cutting, self.lease.link()) {
+        if let (Cutting::PassThrough { longest }, Some(lease)) = (&self.input.cutting, self.lease.link()) {
             lease.extend(&self.input.bytes[..bytes], end, *longest);
         }
     }
 
     /// The request that is cut through has been answered before its end has come: the server took too long.
     pub(super) fn is_cut_in_vain(&self) -> bool {
-        matches!(self.input.cutting, Cutting::Through { .. }) && self.exchange.has_late()
+        matches!(self.input.cutting, Cutting::PassThrough { .. }) && self.exchange.has_late()
     }
 
     /// The client has a lease for the large request whose head is in the input.
-    fn begin_stream(&mut self, id: CommandId, through: Through) {
-        self.tell_too_large();
+    fn begin_stream(&mut self, id: CommandId, through: PassThrough) {
+        self.report_too_large();
         through.begin(&mut self.exchange.state.borrow_mut().session);
         let (is_slow, settings) = (self.shared.context.table().spec(id).slow, &self.shared.pool.settings);
         let longest = if is_slow { settings.request_timeout.max(settings.slow_timeout) } else { settings.request_timeout };
         let longest = (!through.waits).then_some(longest);
         self.exchange.begin_stream(id, through.role, &self.input.bytes[..self.input.parser.parsed_bytes()], self.timing());
-        self.input.cutting = Cutting::Through { longest };
+        self.input.cutting = Cutting::PassThrough { longest };
         self.input.release_head();
     }
 
@@ -245,7 +245,7 @@ impl Connection {
     }
 
     /// A request goes by unseen that was held because of rules, until it was too large for that.
-    fn tell_too_large(&self) {
+    fn report_too_large(&self) {
         if !self.is_concerned() {
             return;
         }
@@ -257,9 +257,9 @@ impl Connection {
                 let violation = Violation::new(kind).rule(rule).commands([table.spec(command.id).name()]).key(key);
                 context.reporter.violation(violation, &self.exchange.peer);
             };
-            for rule_of_large in policy.concerns_of(&table, command) {
+            for rule_of_large in policy.applicable_rules(&table, command) {
                 // Some guards need no more than the head.
-                let trips = rule_of_large.guard.is_some_and(|rule| rule.trip_by_head(head).is_some());
+                let trips = rule_of_large.guard.is_some_and(|rule| rule.breach_by_head(head).is_some());
                 tell(if trips { Kind::Guard } else { Kind::TooLarge }, rule_of_large.rule);
             }
         });

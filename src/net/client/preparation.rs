@@ -53,17 +53,17 @@ impl Preparation {
     }
 
     /// Whether a right has been asked about.
-    pub(super) fn has_asked_right(&self, bit: u8) -> bool {
+    pub(super) fn has_asked_permission(&self, bit: u8) -> bool {
         self.asked_rights.get() & bit != 0
     }
 
     /// It is asked about now.
-    pub(super) fn ask_right(&self, bit: u8) {
+    pub(super) fn ask_permission(&self, bit: u8) {
         self.asked_rights.set(self.asked_rights.get() | bit);
     }
 
     /// Nothing more is to be known of the user.
-    pub(super) fn end_rights(&self) {
+    pub(super) fn end_permissions(&self) {
         self.asked_rights.set(0);
     }
 
@@ -136,10 +136,10 @@ mod tests {
     #[test]
     fn each_right_is_asked_about_once() {
         let preparation = Preparation::default();
-        preparation.ask_right(2);
-        assert!(preparation.has_asked_right(2) && !preparation.has_asked_right(1));
-        preparation.end_rights();
-        assert!(!preparation.has_asked_right(2));
+        preparation.ask_permission(2);
+        assert!(preparation.has_asked_permission(2) && !preparation.has_asked_permission(1));
+        preparation.end_permissions();
+        assert!(!preparation.has_asked_permission(2));
     }
 
     #[test]

@@ -30,9 +30,9 @@ impl Connection {
             return self.exchange.answer(error);
         }
         let (asked, upstream) = self.redirected(words).await;
-        self.exchange.state.borrow_mut().session.listen();
+        self.exchange.state.borrow_mut().session.expect_answer();
         self.ask(id, Role::Lane, &asked);
-        self.heard().await;
+        self.await_answers().await;
         let mut state = self.exchange.state.borrow_mut();
         if state.session.accepted {
             state.session.tracking = Tracking::of(words, upstream);
@@ -71,7 +71,7 @@ impl Connection {
     /// Another client names this one: its connection is known at the server from now on.
     pub(super) async fn give_own_connection(&mut self) {
         let id = if self.is_unauthenticated() { None } else { self.own_connection().await };
-        self.exchange.tell_own_connection(id);
+        self.exchange.report_own_connection(id);
     }
 
     async fn own_connection(&mut self) -> Option<i64> {

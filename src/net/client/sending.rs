@@ -8,7 +8,7 @@ use crate::net::clock;
 use crate::net::exchange::{State, Timing};
 use crate::net::offenders::fingerprint;
 use crate::net::upstream::connection::Link;
-use crate::net::upstream::lane::TtlFixRight;
+use crate::net::upstream::lane::TtlFixPermission;
 use respguard_engine::pipeline::batch::Tail;
 use respguard_engine::pipeline::dialogue::{self, Sent};
 use respguard_engine::pipeline::plan::{Barrier, Holding, Plan, Rules};
@@ -114,7 +114,7 @@ impl Connection {
         let timing = self.timing();
         let has_group = planned.has_group();
         let places = self.exchange.dispatch(planned, &self.input.batch, &self.input.bytes, timing);
-        self.tell_notes(planned, has_group);
+        self.report_notes(planned, has_group);
         self.consume_planned(planned, &places);
         self.what_follows(tail, planned)
     }
@@ -189,7 +189,7 @@ impl Connection {
         if let Some(asking) = self.ttl_fix_to_ask() {
             return Some(Next::AskTtlFix(asking));
         }
-        self.preparation.end_rights();
+        self.preparation.end_permissions();
         self.values_to_pack().map(Next::Pack)
     }
 
@@ -197,15 +197,15 @@ impl Connection {
     fn plan_batch(&self, tail: &Tail, fenced: bool, planned: &mut Plan) {
         let context = &self.shared.context;
         let (table, policy) = (context.table(), context.policy());
-        let (link, lane) = self.exchange.way();
+        let (link, lane) = self.exchange.link_and_lane();
         let unserved = self.shared.pool.unserved();
         let rules = Rules {
             table: &table,
             policy: &policy,
             transactions: link.can_transact(),
             probes: lane.probes.get(),
-            ttl_fixes: lane.ttl_fix.get() != TtlFixRight::Refused,
-            setnx_fixes: lane.setnx_fix.get() == TtlFixRight::Able,
+            ttl_fixes: lane.ttl_fix.get() != TtlFixPermission::Refused,
+            setnx_fixes: lane.setnx_fix.get() == TtlFixPermission::Able,
             ability: link.ability(),
             hold: Holding::default(),
             degraded: context.health.refuses() || link.is_down(),

@@ -46,7 +46,7 @@ impl Connection {
         if goes_elsewhere || context.watch.finds_still() || context.health.refuses() || self.shared.pool.is_cluster() {
             return false;
         }
-        let (link, _) = self.exchange.way();
+        let (link, _) = self.exchange.link_and_lane();
         let is_known = !matches!(link.ability(), Ability::Unknown | Ability::Silent) || !context.policy().has_guarded_groups();
         is_known && link.was_open() && !link.is_struggling() && !link.is_down() && link.replies_owed_max() == usize::MAX
     }

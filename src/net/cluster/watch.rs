@@ -9,8 +9,8 @@ use tracing::{info, warn};
 
 use super::session::{Session, SessionError};
 use crate::net::address::Address;
-use crate::net::topology::cluster::{Mapping, Shard, SlotMap};
-use crate::net::topology::{Election, Node};
+use crate::net::topology::cluster::{Shard, SlotMap, SlotMapPublisher};
+use crate::net::topology::{Node, PrimaryPublisher};
 use crate::net::upstream::Settings;
 use crate::telemetry::gauge;
 use crate::telemetry::label::TopologyChange;
@@ -34,9 +34,9 @@ const NODES_MAX: usize = 256;
 pub struct Watch {
     seeds: Vec<Address>,
     settings: Settings,
-    mapping: Mapping,
+    slot_map_publisher: SlotMapPublisher,
     /// One that answers stands for all where any will do.
-    election: Election,
+    primary_publisher: PrimaryPublisher,
     sessions: HashMap<String, Session>,
     replicas: Vec<Address>,
     /// What was told last of each node that does not answer.
@@ -47,20 +47,25 @@ pub struct Watch {
 type Answered = (Address, Result<(Session, Assignment, Duration), SessionError>);
 
 impl Watch {
-    pub fn new(seeds: Vec<Address>, settings: Settings, mapping: Mapping, election: Election) -> Watch {
+    pub fn new(
+        seeds: Vec<Address>,
+        settings: Settings,
+        slot_map_publisher: SlotMapPublisher,
+        primary_publisher: PrimaryPublisher,
+    ) -> Watch {
         let (sessions, replicas, told) = Default::default();
-        Watch { seeds, settings, mapping, election, sessions, replicas, told }
+        Watch { seeds, settings, slot_map_publisher, primary_publisher, sessions, replicas, told }
     }
 
     /// Never returns. Dropping the future ends all connections.
     pub async fn run(mut self) {
         loop {
             self.look().await;
-            let is_whole = self.mapping.current().served() == SLOTS && self.is_represented();
+            let is_whole = self.slot_map_publisher.current().served() == SLOTS && self.is_represented();
             tokio::time::sleep(PAUSE).await;
             tokio::select! {
                 () = tokio::time::sleep(if is_whole { PERIOD } else { PERIOD_OF_NEED }) => {}
-                () = self.mapping.doubted() => {}
+                () = self.slot_map_publisher.doubted() => {}
             }
         }
     }
@@ -86,7 +91,7 @@ impl Watch {
                     }
                     answers.push((address, assignment));
                 }
-                Err(error) => self.tell(&address, error.to_string()),
+                Err(error) => self.log_once(&address, error.to_string()),
             }
         }
         self.take(answers, took);
@@ -94,7 +99,7 @@ impl Watch {
 
     /// Seeds, primaries and replicas, each once.
     fn addresses(&self) -> Vec<Address> {
-        let current = self.mapping.current();
+        let current = self.slot_map_publisher.current();
         let mut all: Vec<Address> = current.shards.iter().map(|shard| shard.address.clone()).collect();
         all.extend(self.replicas.iter().chain(&self.seeds).cloned());
         let mut seen = Vec::new();
@@ -106,7 +111,7 @@ impl Watch {
         seen
     }
 
-    fn tell(&mut self, address: &Address, error: String) {
+    fn log_once(&mut self, address: &Address, error: String) {
         let told = self.told.insert(address.to_string(), error.clone());
         if told.as_ref() != Some(&error) {
             warn!(node = %address, error, "a node of the cluster does not report which node serves which slots");
@@ -117,7 +122,7 @@ impl Watch {
     }
 
     fn take(&mut self, answers: Vec<(Address, Assignment)>, took: Vec<(Address, Duration)>) {
-        let before = self.mapping.current();
+        let before = self.slot_map_publisher.current();
         let answering: Vec<Address> = answers.iter().map(|(address, _)| address.clone()).collect();
         // A node that does not know where it is reached means the address at which it was asked.
         let resolved = answers.into_iter().map(|(address, assignment)| resolve(&address, assignment)).collect();
@@ -128,7 +133,7 @@ impl Watch {
             map.took.clear();
             map.shards.iter().for_each(|shard| gauge::set_node_up(&shard.id, false));
             gauge::set_slots_unserved(SLOTS);
-            self.mapping.take(map);
+            self.slot_map_publisher.take(map);
             return;
         };
         self.replicas = chosen.replicas.iter().map(|(host, port)| Address::Tcp { host: host.clone(), port: *port }).collect();
@@ -150,7 +155,7 @@ impl Watch {
         }
         self.represent(&map, &answering);
         let (shards, served, epoch) = (map.shards.len(), map.served(), map.epoch);
-        if self.mapping.take(map) {
+        if self.slot_map_publisher.take(map) {
             gauge::count_topology_change(TopologyChange::Slots);
             info!(primaries = shards, served, epoch, "slots of the cluster have moved to other nodes");
             if served < SLOTS {
@@ -161,22 +166,26 @@ impl Watch {
 
     /// True where the node that stands for all serves slots, and has answered.
     fn is_represented(&self) -> bool {
-        let map = self.mapping.current();
-        self.election.current().is_some_and(|node| {
+        let map = self.slot_map_publisher.current();
+        self.primary_publisher.current().is_some_and(|node| {
             map.shards.iter().any(|shard| shard.address == node.address) && !map.silent.contains(&node.address)
         })
     }
 
     /// Any node that answers will do for questions about no key.
     fn represent(&self, map: &SlotMap, answering: &[Address]) {
-        let current = self.election.current();
+        let current = self.primary_publisher.current();
         let is_good = |address: &Address| answering.contains(address) && map.shards.iter().any(|shard| shard.address == *address);
         if current.is_some_and(|node| is_good(&node.address)) {
             return;
         }
         let next = map.shards.iter().map(|shard| &shard.address).find(|address| is_good(address));
         if let Some(address) = next {
-            self.election.decide(Some(Node { address: address.clone(), since: Instant::now().into_std(), named_by: None }));
+            self.primary_publisher.decide(Some(Node {
+                address: address.clone(),
+                since: Instant::now().into_std(),
+                named_by: None,
+            }));
         }
     }
 }

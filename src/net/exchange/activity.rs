@@ -6,7 +6,7 @@ use super::Exchange;
 use crate::net::clock;
 use crate::net::registry::{Activity, Blocked};
 use crate::net::upstream::connection::Phase;
-use crate::telemetry::slow::Whose;
+use crate::telemetry::slow::RequestOwner;
 use respguard_engine::command::{CommandId, ConnectionEffect, PinReason, SubscriptionKind};
 use respguard_engine::pipeline::finding::Finding;
 use respguard_engine::session::transaction::Transaction;
@@ -24,14 +24,14 @@ impl Exchange {
         Activity {
             idle: clock::now().saturating_duration_since(self.pace.last_active()),
             is_monitor,
-            is_blocked: waits && session.affinity.is_pinned() && self.way.link().is_blocked(),
+            is_blocked: waits && session.affinity.is_pinned() && self.client_lane.link().is_blocked(),
             tracking: session.tracking,
             modes: session.modes,
             channels: session.subscriptions.count(SubscriptionKind::Channel),
             patterns: session.subscriptions.count(SubscriptionKind::Pattern),
             shard_channels: session.subscriptions.count(SubscriptionKind::Shard),
             queued: is_open.then_some(session.queue.commands),
-            input: (self.kept.waiting_input(), self.kept.free_input()),
+            input: (self.buffered.waiting_input(), self.buffered.free_input()),
             output: state.out.rest().len() + state.slots.waiting_bytes(),
             command: current.name().into(),
             requests: self.counts.requests.get(),
@@ -41,12 +41,12 @@ impl Exchange {
     }
 
     /// What it has told about itself, for those who look at its requests.
-    pub(super) fn told_of(&self) -> Whose {
+    pub(super) fn request_owner(&self) -> RequestOwner {
         let details = self.client.details();
         let word = |bytes: &[u8]| String::from_utf8_lossy(bytes).into();
         let state = self.state.try_borrow();
         let current = state.map(|state| self.context.table().spec(state.slots.current()).name().into());
-        Whose {
+        RequestOwner {
             id: self.id,
             address: (&*self.peer).into(),
             name: word(&details.name),
@@ -103,7 +103,7 @@ impl Exchange {
     }
 
     /// Tells all who wait for it.
-    pub fn tell_own_connection(&self, id: Option<i64>) {
+    pub fn report_own_connection(&self, id: Option<i64>) {
         for answer in self.own_asked.take() {
             let _ = answer.send(id);
         }

@@ -7,11 +7,11 @@ use super::Exchange;
 use super::marked::RESENT_BYTES_MAX;
 use super::send::{Marked, Sending};
 use respguard_engine::link::owed::Owed;
+use respguard_engine::pipeline::failure_tracker::{FailureTracker, Scope};
 use respguard_engine::pipeline::group::{CarriedGroup, Members, WrappedGroup};
 use respguard_engine::pipeline::guard::Guard;
 use respguard_engine::pipeline::in_doubt::mark;
 use respguard_engine::pipeline::plan::{Added, Span, SpanGroup};
-use respguard_engine::pipeline::score::{Scope, Score};
 use respguard_engine::pipeline::sequencer::ReturnedCommands;
 use respguard_engine::pipeline::wire::Injected;
 use respguard_engine::policy::OnDuplicate;
@@ -105,7 +105,7 @@ impl Exchange {
             let expectations = sending.expectations(members(group, commands), rule);
             let scope = Scope::Group { index, rule: Arc::clone(rule), unwrapped: None };
             let count = u32::try_from(group.places.len()).unwrap_or(u32::MAX);
-            (group.places.clone(), Score::new(scope, count).expecting(expectations))
+            (group.places.clone(), FailureTracker::new(scope, count).expecting(expectations))
         });
         let requests = commands.iter().map(|&at| {
             let args: Vec<&[u8]> = batch.args(bytes, at).iter().collect();

@@ -9,12 +9,12 @@ use super::send::{Sending, SlowExec, Timing};
 use super::{Exchange, Places};
 use crate::net::upstream::PING;
 use respguard_engine::pipeline::batch::Batch;
+use respguard_engine::pipeline::failure_tracker::{FailureTracker, Scope};
 use respguard_engine::pipeline::group::WrappedGroup;
 use respguard_engine::pipeline::named_keys;
 use respguard_engine::pipeline::plan::roles::Roles;
 use respguard_engine::pipeline::plan::{Added, Answer, Plan, Step};
 use respguard_engine::pipeline::probe::Probe;
-use respguard_engine::pipeline::score::{Scope, Score};
 use respguard_engine::pipeline::slot::Role;
 use respguard_engine::pipeline::violation::{Kind, Violation};
 use respguard_engine::policy::Group;
@@ -48,8 +48,8 @@ impl Exchange {
         if let [Step::Send { commands }] = &mut steps[..] {
             let commands = std::mem::take(commands);
             steps.clear();
-            let score = pipeline_score(&sending, commands.clone(), roles);
-            self.send_run(&sending, commands, roles, score);
+            let tracker = pipeline_tracker(&sending, commands.clone(), roles);
+            self.send_run(&sending, commands, roles, tracker);
             self.conclude_plan(found);
             return places;
         }
@@ -57,17 +57,18 @@ impl Exchange {
         while let Some(step) = steps.next() {
             match step {
                 Step::Send { commands } => {
-                    let score = pipeline_score(&sending, commands.clone(), roles);
-                    self.send_run(&sending, commands, roles, score);
+                    let tracker = pipeline_tracker(&sending, commands.clone(), roles);
+                    self.send_run(&sending, commands, roles, tracker);
                 }
                 Step::Watch { commands, group, unwrapped } => {
                     let index = self.context.metrics.group_row(group);
                     let rule = Arc::clone(&policy.groups()[group]);
                     let expectations = sending.expectations(commands.clone(), &rule);
                     let scope = Scope::Group { index, rule, unwrapped };
-                    let score = Score::new(scope, u32::try_from(commands.len()).unwrap_or(u32::MAX)).expecting(expectations);
-                    let score = score.naming(sending.keys(commands.clone()));
-                    self.send_run(&sending, commands, roles, Some(score));
+                    let tracker =
+                        FailureTracker::new(scope, u32::try_from(commands.len()).unwrap_or(u32::MAX)).expecting(expectations);
+                    let tracker = tracker.naming(sending.keys(commands.clone()));
+                    self.send_run(&sending, commands, roles, Some(tracker));
                 }
                 Step::Wrap { members, group, added } => {
                     let (members, rule) = (&all_members[members], &policy.groups()[group]);
@@ -108,7 +109,7 @@ impl Exchange {
                 }
                 Step::Answer { command, by } => {
                     if let Answer::Degraded { rule, .. } = by {
-                        self.tell_degraded(&sending, command, rule);
+                        self.report_degraded(&sending, command, rule);
                     }
                     self.context.metrics.command(batch.id(command).index());
                     let protocol = self.state.borrow().session.protocol;
@@ -127,7 +128,7 @@ impl Exchange {
         Places::Kept((0..plan.commands).map(|at| batch.held(at).map_or_else(|| slots.reserve(), |held| held.seq)).collect())
     }
 
-    fn tell_degraded(&self, sending: &Sending<'_>, command: usize, rule: usize) {
+    fn report_degraded(&self, sending: &Sending<'_>, command: usize, rule: usize) {
         let Sending { table, policy, batch, bytes, .. } = *sending;
         let (spec, args, rule) = (table.spec(batch.id(command)), batch.args(bytes, command), &policy.degrade_rules()[rule]);
         let mut key = None;
@@ -141,21 +142,21 @@ impl Exchange {
 
 /// Counts together what is sent in one go, if that is more than one command. Where none of them may write nothing can be
 /// half written: a failure in part is counted and not told, as in a burst of questions with which a library begins.
-fn pipeline_score(sending: &Sending<'_>, commands: Range<usize>, roles: &Roles) -> Option<Score> {
+fn pipeline_tracker(sending: &Sending<'_>, commands: Range<usize>, roles: &Roles) -> Option<FailureTracker> {
     let Sending { table, policy, batch, .. } = *sending;
-    let is_scored = |at: &usize| roles.get(*at).is_some_and(Role::is_scored);
+    let is_tracked = |at: &usize| roles.get(*at).is_some_and(Role::is_tracked);
     let all = roles.are_plain(commands.clone());
-    let scored = if all { commands.len() } else { commands.clone().filter(is_scored).count() };
-    if scored <= 1 {
+    let tracked = if all { commands.len() } else { commands.clone().filter(is_tracked).count() };
+    if tracked <= 1 {
         return None;
     }
     let report = policy.report_pipelines
         && match all {
             true => batch.ids(commands.clone()).any(|id| table.spec(id).may_write()),
-            false => commands.clone().filter(is_scored).any(|at| table.spec(batch.id(at)).may_write()),
+            false => commands.clone().filter(is_tracked).any(|at| table.spec(batch.id(at)).may_write()),
         };
-    let score = Score::new(Scope::Pipeline { report }, u32::try_from(scored).unwrap_or(u32::MAX));
-    Some(if report { score.naming(sending.keys(commands.filter(|at| all || is_scored(at)))) } else { score })
+    let tracker = FailureTracker::new(Scope::Pipeline { report }, u32::try_from(tracked).unwrap_or(u32::MAX));
+    Some(if report { tracker.naming(sending.keys(commands.filter(|at| all || is_tracked(at)))) } else { tracker })
 }
 
 /// The questions that stand right behind a step.

@@ -10,48 +10,48 @@ use crate::net::upstream::lane::Lane;
 impl Exchange {
     /// The client's lane.
     pub fn lane(&self) -> Rc<Lane> {
-        Rc::clone(&self.way.lane())
+        Rc::clone(&self.client_lane.lane())
     }
 
     /// The client moves to another lane, onto its shared connection.
     pub fn set_lane(&self, lane: &Rc<Lane>) {
-        self.way.use_lane(lane);
+        self.client_lane.use_lane(lane);
         self.set_link(&lane.shared());
     }
 
     /// The connection that the client's commands go to.
     pub fn link(&self) -> Rc<Link> {
-        Rc::clone(&self.way.link())
+        Rc::clone(&self.client_lane.link())
     }
 
     /// The client's commands go to this connection from now on; nothing may be owed on the old one.
     pub fn set_link(&self, link: &Rc<Link>) {
-        self.way.use_link(link);
+        self.client_lane.use_link(link);
     }
 
     /// The connection and the lane as they are now; neither can change as long as these are held.
-    pub fn way(&self) -> (Ref<'_, Rc<Link>>, Ref<'_, Rc<Lane>>) {
-        (self.way.link(), self.way.lane())
+    pub fn link_and_lane(&self) -> (Ref<'_, Rc<Link>>, Ref<'_, Rc<Lane>>) {
+        (self.client_lane.link(), self.client_lane.lane())
     }
 
     /// True when its server wants a password, and the lane gives it none.
     pub fn wants_password(&self) -> bool {
-        self.way.link().wants_password() && self.way.lane().key.login.is_none()
+        self.client_lane.link().wants_password() && self.client_lane.lane().key.login.is_none()
     }
 
     /// False while too much waits to be written to that.
     pub fn link_has_room(&self, bytes: usize) -> bool {
-        self.way.link().has_room(bytes)
+        self.client_lane.link().has_room(bytes)
     }
 
     /// A client that is owed nothing leaves a shared connection that is stuck, if there is another one; true if so.
     pub fn leave_stuck(&self) -> bool {
         let is_stuck = {
-            let link = self.way.link();
+            let link = self.client_lane.link();
             link.is_retired() || link.is_stuck()
         };
         let leaves = is_stuck && self.leave();
-        self.way.take_moved() || leaves
+        self.client_lane.take_moved() || leaves
     }
 
     #[cold]
@@ -82,6 +82,6 @@ impl Exchange {
 
     /// True while the client's replies are stuck on a connection that others have left, and nobody else is owed anything there.
     pub fn is_stuck_alone(&self) -> bool {
-        self.way.link().is_stuck_alone()
+        self.client_lane.link().is_stuck_alone()
     }
 }

@@ -71,8 +71,8 @@ impl Exchange {
     }
 
     /// The client has gone: nothing more is done about a group of its whose connection was lost.
-    pub(super) fn forgo_recovery(&self, state: &mut State) {
-        self.resolve(state, Sequencer::forgo_recovery);
+    pub(super) fn abandon_recovery(&self, state: &mut State) {
+        self.resolve(state, Sequencer::abandon_recovery);
         self.conclude(state);
     }
 

@@ -4,18 +4,19 @@
 //! `dispatch` goes through the steps of a plan. `run` sends commands one by one, `guard` groups behind a preflight, `marked`
 //! groups with a marker, `carried` groups with what stands between their members, each through `send`, which makes the places
 //! that `receive` fills. What is ready for the client goes out in `write`, `unpacking` reads long values that are compressed,
-//! and `close` ends its connection. What the exchange is made of: `way` is the connection that is used, `task` the client's
+//! and `close` ends its connection. What the exchange is made of: `client_lane` is the connection that is used, `task` the client's
 //! task, which is `waiting`, `output` what is to be written, `pace` how fast it is read, `kept` what of all that is kept, and
 //! `room` whether more is taken.
 
 mod activity;
+mod buffered;
 mod bulk;
 mod carried;
+mod client_lane;
 mod close;
 mod dispatch;
 mod follow_ups;
 mod guard;
-mod kept;
 mod link;
 mod marked;
 mod output;
@@ -28,7 +29,6 @@ mod send;
 mod task;
 mod unpacking;
 mod waiting;
-mod way;
 mod whole;
 mod write;
 
@@ -46,8 +46,9 @@ use crate::net::registry::Client;
 use crate::net::upstream::Recipient;
 use crate::net::upstream::lane::Lane;
 use crate::telemetry::label::{Direction, Side};
+use buffered::Buffered;
+use client_lane::ClientLane;
 use follow_ups::FollowUps;
-use kept::Kept;
 use output::Output;
 use pace::Pace;
 use respguard_engine::link::owed::Seq;
@@ -58,7 +59,6 @@ use respguard_engine::session::Session;
 use task::Task;
 use tokio::sync::oneshot;
 use waiting::Owing;
-use way::Way;
 
 pub use bulk::Bulk;
 pub use dispatch::own_reply;
@@ -83,9 +83,9 @@ pub struct Exchange {
     pub state: RefCell<State>,
     front: RefCell<Box<dyn Front>>,
     task: Task,
-    way: Way,
+    client_lane: ClientLane,
     pace: Pace,
-    kept: Kept,
+    buffered: Buffered,
     /// Something was handed over since it was flushed.
     marked: Cell<bool>,
     /// Who wants to know the connection that the client has alone.
@@ -155,9 +155,9 @@ impl Exchange {
             }),
             front: RefCell::new(front),
             task: Task::default(),
-            way: Way::over(lane),
+            client_lane: ClientLane::over(lane),
             pace: Pace::new(clock::now()),
-            kept: Kept::default(),
+            buffered: Buffered::default(),
             marked: Cell::new(false),
             own_asked: RefCell::default(),
             lost_lease: Cell::new(false),
@@ -176,14 +176,14 @@ impl Exchange {
     /// The client's task waits for this from now on.
     pub fn wait_for(&self, waiting: Waiting) {
         if self.task.wait_for(waiting) {
-            self.way.link().wake();
+            self.client_lane.link().wake();
         }
     }
 
     /// False where the client's task waits for bytes alone, and nobody wants anything of it.
     #[inline]
     pub fn may_have_news(&self) -> bool {
-        let is_wanted = self.lost_lease.get() || self.kept.is_refused() || self.is_asked_for_own_connection();
+        let is_wanted = self.lost_lease.get() || self.buffered.is_refused() || self.is_asked_for_own_connection();
         is_wanted || self.task.wants_room() || self.task.waiting() != Waiting::Input
     }
 
@@ -235,7 +235,7 @@ impl Exchange {
         }
         self.wake();
         if self.pace.take_held_up() {
-            self.way.link().wake();
+            self.client_lane.link().wake();
         }
     }
 
@@ -328,7 +328,7 @@ impl Exchange {
     /// Reads what the client sent into `buffer`.
     pub fn poll_read(&self, buffer: &mut bytes::BytesMut, cx: &mut TaskContext<'_>) -> Poll<io::Result<usize>> {
         let read = ready!(self.front.borrow_mut().poll_read(cx, buffer))?;
-        self.pace.hear(clock::now());
+        self.pace.note_sent(clock::now());
         self.context.metrics.add_bytes(Side::Client, Direction::In, read);
         Poll::Ready(Ok(read))
     }
@@ -336,7 +336,7 @@ impl Exchange {
 
 impl Drop for Exchange {
     fn drop(&mut self) {
-        self.kept.forget(&self.context.kept);
+        self.buffered.forget(&self.context.kept);
     }
 }
 

@@ -13,7 +13,7 @@ pub(super) struct Pace {
     /// When the client last read something, or had nothing to read.
     progress_at: Cell<Instant>,
     /// When it last sent something.
-    heard_at: Cell<Instant>,
+    sent_at: Cell<Instant>,
     /// Since when more waits for it than it is read on for.
     behind_since: Cell<Option<Instant>>,
     /// Everything was written.
@@ -26,7 +26,7 @@ impl Pace {
     pub(super) fn new(now: Instant) -> Pace {
         Pace {
             progress_at: Cell::new(now),
-            heard_at: Cell::new(now),
+            sent_at: Cell::new(now),
             behind_since: Cell::new(None),
             caught_up: Cell::new(true),
             holds_up: Cell::new(false),
@@ -34,13 +34,13 @@ impl Pace {
     }
 
     /// It has sent something.
-    pub(super) fn hear(&self, now: Instant) {
-        self.heard_at.set(now);
+    pub(super) fn note_sent(&self, now: Instant) {
+        self.sent_at.set(now);
     }
 
     /// When it last sent or read something.
     pub(super) fn last_active(&self) -> Instant {
-        self.heard_at.get().max(self.progress_at.get())
+        self.sent_at.get().max(self.progress_at.get())
     }
 
     /// There is something to be written to it.
@@ -146,7 +146,7 @@ mod tests {
     fn it_is_active_when_it_sends_and_when_it_reads() {
         let start = Instant::now();
         let pace = Pace::new(start);
-        pace.hear(start + JUST);
+        pace.note_sent(start + JUST);
         assert_eq!(pace.last_active(), start + JUST);
         pace.advance(start + 2 * JUST);
         assert_eq!(pace.last_active(), start + 2 * JUST);

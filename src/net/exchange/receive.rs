@@ -10,7 +10,7 @@ use crate::net::findings::conclude;
 use crate::net::upstream::connection::Link;
 use crate::net::upstream::{Admitted, AdmittedPlain, Recipient};
 use crate::telemetry::label::EarlyClose;
-use crate::telemetry::slow::Whose;
+use crate::telemetry::slow::RequestOwner;
 use respguard_engine::link::owed::{Owed, ReplyTo, Seq};
 use respguard_engine::pipeline::finding::{Fault, Finding};
 use respguard_engine::pipeline::reading::{ClientSide, Context, Part};
@@ -49,7 +49,7 @@ impl Exchange {
             }
         }
         self.count_violations(found);
-        conclude(&self.context, &self.peer, &self.way.lane(), found);
+        conclude(&self.context, &self.peer, &self.client_lane.lane(), found);
     }
 
     /// Reports what resolving has found; true when the upstream connection must be closed.
@@ -60,7 +60,7 @@ impl Exchange {
         self.forget_lost_guards(&state.found);
         self.keep_follow_ups(&mut state.found);
         self.count_violations(&state.found);
-        conclude(&self.context, &self.peer, &self.way.lane(), &mut state.found)
+        conclude(&self.context, &self.peer, &self.client_lane.lane(), &mut state.found)
     }
 }
 
@@ -197,8 +197,8 @@ impl Recipient for Exchange {
         self.end(End::Revoked);
     }
 
-    fn whose(&self) -> Option<Whose> {
-        Some(self.told_of())
+    fn request_owner(&self) -> Option<RequestOwner> {
+        Some(self.request_owner())
     }
 
     fn mark(&self) -> bool {
@@ -213,9 +213,9 @@ impl Recipient for Exchange {
                 self.send_follow_ups();
             }
             let mut state = self.state.borrow_mut();
-            self.forgo_recovery(&mut state);
+            self.abandon_recovery(&mut state);
             state.forget_out();
-            self.note_kept(&state);
+            self.note_buffered(&state);
             return;
         }
         self.send_again();
@@ -248,7 +248,7 @@ impl Recipient for Exchange {
         }
         let is_too_slow = self.pace.is_too_slow(clock::now());
         if is_too_slow {
-            let kept = self.kept.output();
+            let kept = self.buffered.output();
             tracing::info!(client = %self.peer, kept, "closed: others wait behind its unread replies, and the buffer limit is reached");
             self.context.metrics.closed_early(EarlyClose::Slow);
             self.end(End::Slow);
@@ -272,6 +272,6 @@ impl Recipient for Exchange {
     }
 
     fn move_to(&self, next: &Rc<Link>) {
-        self.way.move_to(next);
+        self.client_lane.move_to(next);
     }
 }

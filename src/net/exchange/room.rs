@@ -53,41 +53,41 @@ impl Exchange {
 
     /// The client's task keeps room for so many bytes of requests, of which so many are there that cannot go on now.
     pub fn keep_input(&self, room: usize, bytes: usize) {
-        self.kept.set_input(room, bytes, &self.context.kept);
+        self.buffered.set_input(room, bytes, &self.context.kept);
     }
 
     /// What is kept of the client's replies counts among that of all clients.
-    pub(super) fn note_kept(&self, state: &State) {
+    pub(super) fn note_buffered(&self, state: &State) {
         let bytes = state.out.bytes.capacity() + state.slots.waiting_bytes() + state.slots.place_bytes();
-        self.kept.set_output(bytes, &self.context.kept);
+        self.buffered.set_output(bytes, &self.context.kept);
     }
 
     /// Whether there is no room for more of what the client has begun to send, and if so, whether it waits for nobody but
     /// itself.
     #[inline]
     pub fn note_short_of_room(&self, short: Option<bool>) {
-        self.kept.note_short(short, &self.context.kept);
+        self.buffered.note_short(short, &self.context.kept);
     }
 
     /// How much it has sent, if it has waited for room since then or longer.
     pub fn short_since(&self, at: Instant) -> Option<usize> {
-        self.kept.short_since(at)
+        self.buffered.short_since(at)
     }
 
     /// No more of what it sends can be kept: it is told so.
     pub fn refuse_room(&self) {
-        self.kept.refuse();
+        self.buffered.refuse();
         self.wake();
     }
 
     /// True when it is to be told so.
     pub fn is_refused_room(&self) -> bool {
-        self.kept.is_refused()
+        self.buffered.is_refused()
     }
 
     /// The same, once.
     pub fn take_refused_room(&self) -> bool {
-        self.kept.take_refused()
+        self.buffered.take_refused()
     }
 
     /// False when more is kept for the client than it may be behind: while a large reply passes, nothing is kept that it
@@ -100,7 +100,7 @@ impl Exchange {
     /// The client has caught up: the upstream is read from again.
     pub(super) fn let_through(&self, state: &State) {
         if self.may_keep(state.unread()) && self.pace.take_held_up() {
-            self.way.link().wake();
+            self.client_lane.link().wake();
         }
         self.begin_to_unpack(state);
     }

@@ -9,10 +9,10 @@ use super::{Exchange, Places, State};
 use respguard_engine::command::{BlockFor, RetryClass, Timeout};
 use respguard_engine::link::owed::{Owed, Seq};
 use respguard_engine::link::times::Times;
+use respguard_engine::pipeline::failure_tracker::FailureTracker;
 use respguard_engine::pipeline::plan::roles::Roles;
-use respguard_engine::pipeline::score::Score;
 use respguard_engine::pipeline::sequencer::Sequencer;
-use respguard_engine::pipeline::slot::{Role, ScoreId};
+use respguard_engine::pipeline::slot::{Role, TrackerId};
 use respguard_engine::pipeline::wire::Pieces;
 
 impl Exchange {
@@ -21,17 +21,17 @@ impl Exchange {
         sending: &Sending<'_>,
         commands: Range<usize>,
         roles: &mut Roles,
-        score: Option<Score>,
+        tracker: Option<FailureTracker>,
     ) {
         let Sending { batch, .. } = *sending;
         if self.goes_plainly(sending, commands.clone(), roles) {
-            return self.send_plain(sending, commands, score);
+            return self.send_plain(sending, commands, tracker);
         }
         let is_slow = is_slow(sending, commands.clone(), roles);
         let timing = if is_slow { sending.timing.slow() } else { sending.timing };
         let mut state = self.state.borrow_mut();
         let state = &mut *state;
-        let score = score.and_then(|score| state.slots.push_score(score));
+        let tracker = tracker.and_then(|tracker| state.slots.push_tracker(tracker));
         commands.clone().for_each(|at| self.context.metrics.command(batch.id(at).index()));
         // What goes before a command that blocks is not blocked itself, and has a deadline of its own.
         let blocking = blocking(sending, state, commands.clone(), roles);
@@ -39,7 +39,7 @@ impl Exchange {
         let reads = self.reads_behind(sending, state, behind..commands.end, roles);
         let is_single = sending.link.goes_again() && is_single(commands.clone(), roles);
         let parts = self.parts(sending, commands.clone(), roles);
-        let run = Run { is_single, first: push(&mut state.slots, sending, commands.clone(), roles, score), at: commands.start };
+        let run = Run { is_single, first: push(&mut state.slots, sending, commands.clone(), roles, tracker), at: commands.start };
         let mut start = commands.start;
         for (at, deadline) in blocking {
             self.send_part(sending, state, run, start..at, timing.deadline());
@@ -73,17 +73,17 @@ impl Exchange {
         !self.state.borrow().session.affinity.is_pinned() || !sending.batch.ids(commands).any(waits)
     }
 
-    fn send_plain(self: &Rc<Self>, sending: &Sending<'_>, commands: Range<usize>, score: Option<Score>) {
+    fn send_plain(self: &Rc<Self>, sending: &Sending<'_>, commands: Range<usize>, tracker: Option<FailureTracker>) {
         let Sending { link, batch, table, timing, .. } = *sending;
         let mut state = self.state.borrow_mut();
         let state = &mut *state;
-        let score = score.and_then(|score| state.slots.push_score(score));
+        let tracker = tracker.and_then(|tracker| state.slots.push_tracker(tracker));
         let ids = batch.ids(commands.clone());
         ids.clone().for_each(|id| self.context.metrics.command(id.index()));
         // A lease is lost with its client's state.
         let may_repeat = !state.session.affinity.is_pinned();
         let reads = ids.clone().rev().take_while(|id| may_repeat && table.spec(*id).retry == RetryClass::Read).count();
-        let (first, is_single) = (state.slots.push_plain(ids, score), link.goes_again());
+        let (first, is_single) = (state.slots.push_plain(ids, tracker), link.goes_again());
         let (others, deadline) = (commands.end - reads - commands.start, timing.deadline());
         if others > 0 {
             self.send_piece(sending, state, (first, is_single), commands.start..commands.end - reads, deadline);
@@ -104,7 +104,7 @@ impl Exchange {
             return Parts { most: usize::MAX, tied: Vec::new() };
         }
         // A transaction of the client's own goes out whole.
-        let begins = |role: &Role| role.is_scored() || matches!(role, Role::Multi);
+        let begins = |role: &Role| role.is_tracked() || matches!(role, Role::Multi);
         let tied = commands.filter(|at| !roles.get(*at).is_some_and(begins)).collect();
         // While one piece is answered the next ones are on their way.
         Parts { most: most.div_ceil(4), tied }
@@ -120,7 +120,7 @@ impl Exchange {
         let all = roles.are_plain(commands.clone());
         let is_read = |at: &usize| {
             let retry = sending.table.spec(sending.batch.id(*at)).retry;
-            let is_sent_again = |role: &Role| role.is_scored() || matches!(role, Role::Ahead(_));
+            let is_sent_again = |role: &Role| role.is_tracked() || matches!(role, Role::ReadAhead(_));
             retry == RetryClass::Read && (all || roles.get(*at).is_some_and(is_sent_again))
         };
         let reads = commands.clone().rev().take_while(is_read).count();
@@ -215,7 +215,7 @@ struct Run {
 
 /// Whether none of the commands means anything to another.
 fn is_single(commands: Range<usize>, roles: &Roles) -> bool {
-    roles.are_plain(commands.clone()) || commands.into_iter().all(|at| roles.get(at).is_some_and(Role::is_scored))
+    roles.are_plain(commands.clone()) || commands.into_iter().all(|at| roles.get(at).is_some_and(Role::is_tracked))
 }
 
 /// Whether one of these commands is long by nature, or the EXEC of a transaction with such a one. The server answers what it
@@ -227,16 +227,22 @@ fn is_slow(sending: &Sending<'_>, mut commands: Range<usize>, roles: &Roles) -> 
 }
 
 /// Gives each command its place, with what its reply means; the first of the places.
-fn push(slots: &mut Sequencer, sending: &Sending<'_>, commands: Range<usize>, roles: &mut Roles, score: Option<ScoreId>) -> Seq {
+fn push(
+    slots: &mut Sequencer,
+    sending: &Sending<'_>,
+    commands: Range<usize>,
+    roles: &mut Roles,
+    tracker: Option<TrackerId>,
+) -> Seq {
     let batch = sending.batch;
     if *sending.places == Places::Next && roles.are_plain(commands.clone()) {
-        return slots.push_plain(commands.map(|at| batch.id(at)), score);
+        return slots.push_plain(commands.map(|at| batch.id(at)), tracker);
     }
     let first = sending.places.of(commands.start).unwrap_or_else(|| slots.next_place());
     for at in commands {
         let role = roles.take(at);
-        let score = score.filter(|_| role.is_scored());
-        slots.push(sending.places.of(at), role, batch.id(at), score);
+        let tracker = tracker.filter(|_| role.is_tracked());
+        slots.push(sending.places.of(at), role, batch.id(at), tracker);
     }
     first
 }

@@ -151,7 +151,7 @@ impl Exchange {
     }
 
     /// In the place of a command within the client's own MULTI goes out what aborts it, and the client is told `error`.
-    pub fn spoil(self: &Rc<Self>, id: CommandId, error: Vec<u8>, timing: Timing) {
+    pub fn abort_transaction(self: &Rc<Self>, id: CommandId, error: Vec<u8>, timing: Timing) {
         let link = self.link();
         self.count_request(id);
         let mut state = self.state.borrow_mut();

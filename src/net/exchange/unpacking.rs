@@ -31,7 +31,7 @@ impl Exchange {
         while is_over && let Some(reply) = state.slots.next_packed() {
             close |= self.admit_read(state, reply.refuse());
         }
-        self.note_kept(state);
+        self.note_buffered(state);
         self.begin_to_unpack(state);
         close
     }
@@ -58,7 +58,7 @@ impl Exchange {
         let is_behind = state.out.rest().len() >= self.out_bytes_soft();
         let next = if is_behind || self.ended().is_some() { None } else { state.slots.next_packed() };
         self.unpacks.set(next.is_some());
-        self.note_kept(&state);
+        self.note_buffered(&state);
         self.let_through(&state);
         next
     }

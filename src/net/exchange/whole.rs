@@ -11,9 +11,9 @@ use crate::net::upstream::connection::Link;
 use respguard_engine::command::{RetryClass, Table};
 use respguard_engine::link::owed::{Owed, Seq};
 use respguard_engine::pipeline::batch::Batch;
+use respguard_engine::pipeline::failure_tracker::{FailureTracker, Scope};
 use respguard_engine::pipeline::finding::Fault;
 use respguard_engine::pipeline::named_keys::NamedKeys;
-use respguard_engine::pipeline::score::{Scope, Score};
 use respguard_engine::policy::{Member, Policy};
 
 impl Exchange {
@@ -32,12 +32,12 @@ impl Exchange {
         let times = (read_at, read_at + request_timeout);
         let mut state = self.state.borrow_mut();
         let state = &mut *state;
-        let score = score(table, policy, batch, bytes).and_then(|score| state.slots.push_score(score));
+        let tracker = tracker(table, policy, batch, bytes).and_then(|tracker| state.slots.push_tracker(tracker));
         let rows = batch.rows(0..commands);
         rows.clone().for_each(|(id, requests)| self.context.metrics.commands(id.index(), requests));
         let is_read = |id| table.spec(id).retry == RetryClass::Read;
         let reads: usize = rows.rev().map_while(|(id, requests)| is_read(id).then_some(requests)).sum();
-        let (first, others) = (state.slots.push_plain(batch.ids(0..commands), score), commands - reads);
+        let (first, others) = (state.slots.push_plain(batch.ids(0..commands), tracker), commands - reads);
         if others > 0 {
             let wire = &bytes[batch.wire(0..others)];
             self.send_requests(&link, state, wire, first..first.plus(others), times, false);
@@ -68,13 +68,13 @@ impl Exchange {
 
 /// What counts the replies of the batch together, as those of any pipeline: a failure in part is told where one of them may
 /// write.
-fn score(table: &Table, policy: &Policy, batch: &Batch, bytes: &[u8]) -> Option<Score> {
+fn tracker(table: &Table, policy: &Policy, batch: &Batch, bytes: &[u8]) -> Option<FailureTracker> {
     let commands = 0..batch.len();
     if commands.len() <= 1 {
         return None;
     }
     let report = policy.report_pipelines && batch.ids(commands.clone()).any(|id| table.spec(id).may_write());
-    let score = Score::new(Scope::Pipeline { report }, u32::try_from(commands.len()).unwrap_or(u32::MAX));
+    let tracker = FailureTracker::new(Scope::Pipeline { report }, u32::try_from(commands.len()).unwrap_or(u32::MAX));
     let members = commands.map(|at| Member { id: batch.id(at), args: batch.args(bytes, at) });
-    Some(if report { score.naming(NamedKeys::of(policy, table, members)) } else { score })
+    Some(if report { tracker.naming(NamedKeys::of(policy, table, members)) } else { tracker })
 }

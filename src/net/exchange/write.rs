@@ -23,17 +23,19 @@ impl Exchange {
     #[inline]
     pub(super) fn has_nothing_to_write(&self, state: &State) -> bool {
         let has_nothing = state.out.has_no_buffer() && self.pace.has_caught_up() && state.slots.waiting_bytes() == 0;
-        has_nothing && self.kept.output() < PLACES_NOTED && (state.slots.are_few() || state.slots.place_bytes() < PLACES_NOTED)
+        has_nothing
+            && self.buffered.output() < PLACES_NOTED
+            && (state.slots.are_few() || state.slots.place_bytes() < PLACES_NOTED)
     }
 
     fn poll_flush_out(&self, cx: &mut TaskContext<'_>) -> Poll<io::Result<()>> {
         let mut state = self.state.borrow_mut();
         if state.out.has_no_buffer() && self.pace.has_caught_up() && state.slots.waiting_bytes() == 0 {
-            self.note_kept(&state);
+            self.note_buffered(&state);
             return Poll::Ready(Ok(()));
         }
         let flushed = self.poll_write_out(&mut state, cx);
-        self.note_kept(&state);
+        self.note_buffered(&state);
         flushed
     }
 

@@ -1,7 +1,7 @@
 //! Recordings of what clients send: a bounded queue from the workers to the writer, which no worker waits for.
 
 pub mod format;
-pub mod lesson;
+pub mod learn;
 
 use std::cell::{Cell, RefCell};
 use std::sync::Arc;
@@ -58,7 +58,7 @@ impl Feed {
     }
 
     /// False when there is no room: the event is lost.
-    fn tell(&self, client: u64, event: Event) -> bool {
+    fn send(&self, client: u64, event: Event) -> bool {
         let bytes = event.bytes();
         let queued = self.counters.bytes_queued.fetch_add(bytes, Ordering::Relaxed);
         let sent = queued + bytes <= BYTES_QUEUED_MAX
@@ -151,7 +151,7 @@ impl Track {
         let mut current = known.unwrap_or_else(|| {
             let before = read.connected_at < feed.started;
             // Without room for this the client's reads say too that it is there.
-            let _ = feed.tell(read.client, Event::Client { before });
+            let _ = feed.send(read.client, Event::Client { before });
             Box::new(Track { feed, redactor: None, lost: 0 })
         });
         current.read(read);
@@ -159,13 +159,13 @@ impl Track {
     }
 
     fn read(&mut self, read: Read<'_>) {
-        if self.redactor.is_none() && read.begins_request && self.tell_lost(read.client) {
+        if self.redactor.is_none() && read.begins_request && self.report_lost(read.client) {
             self.redactor = Some(Redactor::default());
         }
         let Some(redactor) = &mut self.redactor else { return self.lose(read.bytes.len()) };
         let mut shown = Vec::with_capacity(read.bytes.len());
         let passed = redactor.pass(read.bytes, &mut shown).is_ok();
-        let told = shown.is_empty() || self.feed.tell(read.client, Event::Read(shown));
+        let told = shown.is_empty() || self.feed.send(read.client, Event::Read(shown));
         if !passed || !told {
             self.lose(read.bytes.len());
         }
@@ -173,7 +173,7 @@ impl Track {
 
     /// The client has gone.
     pub fn end(self, client: u64) {
-        self.feed.tell(client, Event::Left);
+        self.feed.send(client, Event::Left);
     }
 
     fn lose(&mut self, bytes: usize) {
@@ -182,8 +182,8 @@ impl Track {
         self.feed.counters.bytes_lost.fetch_add(bytes as u64, Ordering::Relaxed);
     }
 
-    fn tell_lost(&mut self, client: u64) -> bool {
-        let told = self.lost == 0 || self.feed.tell(client, Event::Lost(self.lost));
+    fn report_lost(&mut self, client: u64) -> bool {
+        let told = self.lost == 0 || self.feed.send(client, Event::Lost(self.lost));
         if told {
             self.lost = 0;
         }

@@ -6,14 +6,14 @@ use axum::http::request::Parts;
 use hyper::StatusCode;
 use hyper::body::Incoming;
 
-use super::asking::Asking;
-use super::body::{Answer, Kept, read};
+use super::body::{Answer, RequestBytes, read};
 use super::busy::Busy;
 use super::call::{Call, Rules, Shape};
 use super::commands::Rights;
 use super::events::{Events, Feed};
 use super::json::{self, Arguments};
 use super::replies::Format;
+use super::running_call::RunningCall;
 use super::{Rest, path, request, status, text};
 use crate::telemetry::label::RestEndpoint;
 
@@ -49,7 +49,7 @@ pub async fn answer(rest: &Rc<Rest>, parts: &Parts, endpoint: RestEndpoint, toke
     if let Some((feed, names)) = request::feed(endpoint, parts.uri.path()) {
         return listen(rest, feed, &names, token, busy).await;
     }
-    let kept = Kept::new(&rest.host.shared.context);
+    let kept = RequestBytes::new(&rest.host.shared.context);
     let body = match read(body, rest.host.front.body_bytes_max, &kept).await {
         Ok(body) => body,
         Err((status, error)) => return Done::error(status, error.as_bytes(), busy),
@@ -94,7 +94,7 @@ fn call(rest: &Rest, parts: &Parts, endpoint: RestEndpoint, token: usize, body: 
     Ok(call)
 }
 
-async fn run(rest: &Rc<Rest>, mut call: Call, format: Format, token: usize, busy: Busy, kept: Kept) -> Done {
+async fn run(rest: &Rc<Rest>, mut call: Call, format: Format, token: usize, busy: Busy, kept: RequestBytes) -> Done {
     let (shape, commands) = (call.shape, call.slots.len());
     let mut refused = None;
     let mut conversation = None;
@@ -111,21 +111,21 @@ async fn run(rest: &Rc<Rest>, mut call: Call, format: Format, token: usize, busy
             Ok(begun) => conversation = Some(begun),
         }
     }
-    let mut asking = Asking::new(rest, conversation, call, format);
-    std::future::poll_fn(|cx| asking.poll(cx, WHOLE_BYTES)).await;
+    let mut running = RunningCall::new(rest, conversation, call, format);
+    std::future::poll_fn(|cx| running.poll(cx, WHOLE_BYTES)).await;
     let content_type = if format == Format::Resp2 { "application/octet-stream" } else { "application/json" };
-    if !asking.is_over() {
-        let answer = Answer::streamed(asking, busy, kept);
+    if !running.is_over() {
+        let answer = Answer::streamed(running, busy, kept);
         return Done { status: StatusCode::OK, content_type, answer, commands };
     }
     // A refused token is told so whatever it asked for; else a pipeline's errors are elements.
     let is_one = shape == Shape::One;
-    let status = match (refused, asking.error()) {
+    let status = match (refused, running.error()) {
         (Some(status), _) if is_one || status == StatusCode::UNAUTHORIZED => status,
         (None, Some(error)) if is_one => status::of_error(error),
         _ => StatusCode::OK,
     };
-    Done { status, content_type, answer: Answer::whole(asking.take(), busy), commands }
+    Done { status, content_type, answer: Answer::whole(running.take(), busy), commands }
 }
 
 /// Listens to channels, or to all commands.

@@ -13,9 +13,9 @@ use hyper::StatusCode;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use tokio::time::{Instant, timeout_at};
 
-use super::asking::Asking;
 use super::busy::Busy;
 use super::events::Events;
+use super::running_call::RunningCall;
 use crate::net::context::Context as Worker;
 
 /// How long a body may take to come in.
@@ -29,15 +29,15 @@ const DISCARD_TIMEOUT: Duration = Duration::from_secs(5);
 const PART_BYTES: usize = 16 * 1024;
 
 /// Bytes that a request keeps, among those that are kept for all clients.
-pub struct Kept {
+pub struct RequestBytes {
     worker: Rc<Worker>,
     bytes: Cell<usize>,
 }
 
-impl Kept {
+impl RequestBytes {
     /// None yet.
-    pub fn new(worker: &Rc<Worker>) -> Kept {
-        Kept { worker: Rc::clone(worker), bytes: Cell::new(0) }
+    pub fn new(worker: &Rc<Worker>) -> RequestBytes {
+        RequestBytes { worker: Rc::clone(worker), bytes: Cell::new(0) }
     }
 
     /// So many now.
@@ -46,7 +46,7 @@ impl Kept {
     }
 }
 
-impl Drop for Kept {
+impl Drop for RequestBytes {
     fn drop(&mut self) {
         self.set(0);
     }
@@ -56,7 +56,7 @@ impl Drop for Kept {
 ///
 /// # Errors
 /// It is too large, too slow, or there is no room for it: what the request is answered.
-pub async fn read(mut body: Incoming, bytes_max: usize, kept: &Kept) -> Result<Bytes, (StatusCode, String)> {
+pub async fn read(mut body: Incoming, bytes_max: usize, kept: &RequestBytes) -> Result<Bytes, (StatusCode, String)> {
     if body.is_end_stream() {
         return Ok(Bytes::new());
     }
@@ -116,12 +116,12 @@ pub struct Answer {
     content: Content,
     /// Its connection is not idle before it is done.
     _busy: Busy,
-    _kept: Option<Kept>,
+    _kept: Option<RequestBytes>,
 }
 
 enum Content {
     Whole(Bytes),
-    Replies(Box<Asking>),
+    Replies(Box<RunningCall>),
     Events(Box<Events>),
 }
 
@@ -132,8 +132,8 @@ impl Answer {
     }
 
     /// One that is given out while it comes in.
-    pub fn streamed(asking: Asking, busy: Busy, kept: Kept) -> Answer {
-        Answer { content: Content::Replies(Box::new(asking)), _busy: busy, _kept: Some(kept) }
+    pub fn streamed(running: RunningCall, busy: Busy, kept: RequestBytes) -> Answer {
+        Answer { content: Content::Replies(Box::new(running)), _busy: busy, _kept: Some(kept) }
     }
 
     /// One that does not end by itself.
@@ -155,13 +155,13 @@ impl Body for Answer {
         let bytes = match &mut self.content {
             Content::Whole(bytes) => Some(std::mem::take(bytes)).filter(|bytes| !bytes.is_empty()),
             Content::Events(events) => ready!(events.poll_bytes(cx)),
-            Content::Replies(asking) => {
-                ready!(asking.poll(cx, PART_BYTES));
-                if asking.is_broken() {
+            Content::Replies(running) => {
+                ready!(running.poll(cx, PART_BYTES));
+                if running.is_broken() {
                     // A client must not take what is there for the whole.
                     return Poll::Ready(Some(Err(io::ErrorKind::ConnectionAborted.into())));
                 }
-                asking.has_written().then(|| asking.take())
+                running.has_written().then(|| running.take())
             }
         };
         Poll::Ready(bytes.map(|bytes| Ok(Frame::data(bytes))))
@@ -170,7 +170,7 @@ impl Body for Answer {
     fn is_end_stream(&self) -> bool {
         match &self.content {
             Content::Whole(bytes) => bytes.is_empty(),
-            Content::Replies(asking) => asking.is_over() && !asking.is_broken() && !asking.has_written(),
+            Content::Replies(running) => running.is_over() && !running.is_broken() && !running.has_written(),
             Content::Events(_) => false,
         }
     }

@@ -33,12 +33,12 @@ pub enum Slot {
     /// Likewise, but for a script's digest: its client knows it under another one.
     Loaded(Box<[u8; 40]>),
     /// It was not sent.
-    Own(Box<Own>),
+    Local(Box<LocalReply>),
 }
 
 /// What a command is answered that was not sent.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Own {
+pub enum LocalReply {
     Done,
     Error(String),
 }
@@ -79,8 +79,8 @@ impl Call {
         let spec = rules.table.spec(rules.table.lookup(args));
         let slot = match admit(spec, args, rules.rights) {
             Verdict::Send => self.send(spec, args, rules.scripts),
-            Verdict::Done => Slot::Own(Box::new(Own::Done)),
-            Verdict::Refuse(error) => Slot::Own(Box::new(Own::Error(error))),
+            Verdict::Done => Slot::Local(Box::new(LocalReply::Done)),
+            Verdict::Refuse(error) => Slot::Local(Box::new(LocalReply::Error(error))),
         };
         self.slots.push(slot);
     }
@@ -114,15 +114,16 @@ impl Call {
     }
 
     fn discard(&mut self) {
-        let refused = self.slots.iter().position(|slot| matches!(slot, Slot::Own(own) if matches!(**own, Own::Error(_))));
+        let refused =
+            self.slots.iter().position(|slot| matches!(slot, Slot::Local(own) if matches!(**own, LocalReply::Error(_))));
         let reason = match refused {
             Some(place) => format!("command {} of {} was refused", place + 1, self.slots.len()),
             None => "it has a command that cannot be queued".to_owned(),
         };
         for slot in &mut self.slots {
-            if !matches!(slot, Slot::Own(own) if matches!(**own, Own::Error(_))) {
+            if !matches!(slot, Slot::Local(own) if matches!(**own, LocalReply::Error(_))) {
                 let text = format!("EXECABORT Transaction discarded because of previous errors. respguard: {reason}");
-                *slot = Slot::Own(Box::new(Own::Error(text)));
+                *slot = Slot::Local(Box::new(LocalReply::Error(text)));
             }
         }
         self.request.clear();
@@ -132,8 +133,8 @@ impl Call {
     /// Answers every command that was to be sent with this error.
     pub fn refuse(&mut self, error: &str) {
         for slot in &mut self.slots {
-            if !matches!(slot, Slot::Own(_)) {
-                *slot = Slot::Own(Box::new(Own::Error(error.to_owned())));
+            if !matches!(slot, Slot::Local(_)) {
+                *slot = Slot::Local(Box::new(LocalReply::Error(error.to_owned())));
             }
         }
         self.request.clear();
@@ -178,7 +179,7 @@ mod tests {
     fn a_pipeline_is_sent_without_what_cannot_be_sent() {
         let call = call(Shape::Pipeline, &["GET k", "SELECT 1", "PING"]);
         assert_eq!(sent(&call), "*2\r\n$3\r\nGET\r\n$1\r\nk\r\n*1\r\n$4\r\nPING\r\n");
-        assert!(matches!(&call.slots[..], [Slot::Sent, Slot::Own(_), Slot::Sent]) && call.has_request());
+        assert!(matches!(&call.slots[..], [Slot::Sent, Slot::Local(_), Slot::Sent]) && call.has_request());
     }
 
     #[test]
@@ -188,8 +189,8 @@ mod tests {
         for lines in [&["PING", "SELECT 1"][..], &["PING", "CLIENT SETINFO a b"]] {
             let discarded = call(Shape::Transaction, lines);
             assert!(sent(&discarded).is_empty() && !discarded.has_request());
-            let Slot::Own(own) = &discarded.slots[0] else { panic!("it is sent") };
-            assert!(matches!(&**own, Own::Error(text) if text.starts_with("EXECABORT ")));
+            let Slot::Local(own) = &discarded.slots[0] else { panic!("it is sent") };
+            assert!(matches!(&**own, LocalReply::Error(text) if text.starts_with("EXECABORT ")));
         }
         assert!(sent(&call(Shape::Transaction, &[])).is_empty());
     }

@@ -33,7 +33,7 @@ pub type NoConversation = (StatusCode, String);
 pub struct Conversation {
     pipe: Pipe,
     /// What was answered last.
-    heard: BytesMut,
+    received: BytesMut,
     exchange: Weak<Exchange>,
     /// The place of the token that it belongs to.
     token: usize,
@@ -66,7 +66,7 @@ impl Conversation {
             // The token was shown.
             exchange.state.borrow_mut().session.admission = Admission::Granted;
         }
-        Ok(Conversation { pipe: near, heard: BytesMut::new(), exchange: Rc::downgrade(&exchange), token: place })
+        Ok(Conversation { pipe: near, received: BytesMut::new(), exchange: Rc::downgrade(&exchange), token: place })
     }
 
     /// The place of its token.
@@ -90,12 +90,12 @@ impl Conversation {
     }
 
     /// Says as much as there is room for.
-    pub fn poll_say(&self, bytes: &[u8], cx: &Context<'_>) -> Poll<std::io::Result<usize>> {
+    pub fn poll_send(&self, bytes: &[u8], cx: &Context<'_>) -> Poll<std::io::Result<usize>> {
         self.pipe.poll_write(cx, bytes)
     }
 
     /// The request has been said; nothing follows until it is answered.
-    pub fn said(&self) {
+    pub fn end_request(&self) {
         self.pipe.mark_whole();
     }
 
@@ -105,8 +105,8 @@ impl Conversation {
     }
 
     /// What is answered, all of which counts as taken; `None` when nothing will be any more.
-    pub fn poll_hear(&mut self, cx: &Context<'_>) -> Poll<Option<&[u8]>> {
-        self.pipe.poll_exchange(cx, &mut self.heard).map(|is_open| is_open.then_some(&self.heard[..]))
+    pub fn poll_receive(&mut self, cx: &Context<'_>) -> Poll<Option<&[u8]>> {
+        self.pipe.poll_exchange(cx, &mut self.received).map(|is_open| is_open.then_some(&self.received[..]))
     }
 }
 

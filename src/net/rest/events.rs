@@ -73,7 +73,7 @@ impl Events {
         let mut rest = request;
         std::future::poll_fn(|cx| {
             while !rest.is_empty() {
-                match ready!(events.conversation.poll_say(rest, cx)) {
+                match ready!(events.conversation.poll_send(rest, cx)) {
                     Ok(bytes) => rest = &rest[bytes..],
                     Err(_) => break,
                 }
@@ -81,7 +81,7 @@ impl Events {
             Poll::Ready(())
         })
         .await;
-        events.conversation.said();
+        events.conversation.end_request();
         match std::future::poll_fn(|cx| events.poll_frame(cx)).await {
             None => Err(b"ERR respguard: the connection was closed".to_vec()),
             Some(frame) if value::is_error(&frame) => Err(value::error_text(&frame).to_vec()),
@@ -96,7 +96,7 @@ impl Events {
     fn poll_frame(&mut self, cx: &Context<'_>) -> Poll<Option<Vec<u8>>> {
         loop {
             if self.input.is_empty() {
-                match ready!(self.conversation.poll_hear(cx)) {
+                match ready!(self.conversation.poll_receive(cx)) {
                     Some(bytes) => self.input.extend_from_slice(bytes),
                     None => return Poll::Ready(None),
                 }

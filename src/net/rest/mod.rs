@@ -5,7 +5,6 @@
 //! (replies become an answer). `conversation` alone knows the engine's clients.
 
 mod answering;
-mod asking;
 pub mod body;
 mod busy;
 pub mod call;
@@ -22,6 +21,7 @@ pub mod replies;
 pub mod reply;
 mod request;
 mod respond;
+mod running_call;
 pub mod scripts;
 mod status;
 pub mod text;

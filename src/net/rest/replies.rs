@@ -3,7 +3,7 @@
 use respguard_resp::scan::{ReplyScanner, ScanLimits};
 use respguard_resp::{encode, value};
 
-use super::call::{Own, Shape, Slot};
+use super::call::{LocalReply, Shape, Slot};
 use super::reply::{Broken, ReplyWriter};
 use super::text::{self, Encoding};
 
@@ -65,7 +65,7 @@ impl Replies {
     /// Nothing has come yet.
     pub fn new(format: Format, shape: Shape, slots: Vec<Slot>) -> Replies {
         let encoding = if let Format::Json(encoding) = format { encoding } else { Encoding::Text };
-        let is_sent = slots.iter().any(|slot| !matches!(slot, Slot::Own(_)));
+        let is_sent = slots.iter().any(|slot| !matches!(slot, Slot::Local(_)));
         let phase = if shape == Shape::Transaction && is_sent { Phase::Multi } else { Phase::Replies };
         let mut replies = Replies {
             format,
@@ -259,12 +259,12 @@ impl Replies {
 
     /// What was not sent is answered as soon as it is next.
     fn settle(&mut self) {
-        while let Some(Slot::Own(_)) = self.slots.get(self.at) {
+        while let Some(Slot::Local(_)) = self.slots.get(self.at) {
             self.separate();
             match std::mem::replace(&mut self.slots[self.at], Slot::Sent) {
-                Slot::Own(own) => match *own {
-                    Own::Done => self.write_done(),
-                    Own::Error(text) => self.write_error(text.as_bytes()),
+                Slot::Local(own) => match *own {
+                    LocalReply::Done => self.write_done(),
+                    LocalReply::Error(text) => self.write_error(text.as_bytes()),
                 },
                 Slot::Sent | Slot::Loaded(_) => {}
             }
@@ -300,7 +300,7 @@ impl Replies {
     fn answer_rest(&mut self, text: &[u8]) {
         while self.at < self.slots.len() {
             let own = self.refused.get_mut(self.at).and_then(Option::take);
-            if let Some(Slot::Own(_)) = self.slots.get(self.at) {
+            if let Some(Slot::Local(_)) = self.slots.get(self.at) {
                 self.settle();
                 continue;
             }
@@ -328,7 +328,7 @@ mod tests {
     const TEXT: Format = Format::Json(Encoding::Text);
 
     fn own(text: &str) -> Slot {
-        Slot::Own(Box::new(Own::Error(text.to_owned())))
+        Slot::Local(Box::new(LocalReply::Error(text.to_owned())))
     }
 
     /// The answer, when the replies come in pieces of `size` bytes.
@@ -356,7 +356,7 @@ mod tests {
         is_answered(Shape::Pipeline, Vec::new, "", "[]");
         is_answered(
             Shape::Pipeline,
-            || vec![own("ERR a"), Slot::Sent, own("ERR b"), Slot::Own(Box::new(Own::Done)), Slot::Sent],
+            || vec![own("ERR a"), Slot::Sent, own("ERR b"), Slot::Local(Box::new(LocalReply::Done)), Slot::Sent],
             ":1\r\n-ERR c\r\n",
             r#"[{"error":"ERR a"},{"result":1},{"error":"ERR b"},{"result":"OK"},{"error":"ERR c"}]"#,
         );
@@ -394,7 +394,7 @@ mod tests {
 
     #[test]
     fn in_resp2_replies_are_themselves() {
-        let slots = || vec![Slot::Sent, own("ERR no"), Slot::Own(Box::new(Own::Done)), Slot::Sent];
+        let slots = || vec![Slot::Sent, own("ERR no"), Slot::Local(Box::new(LocalReply::Done)), Slot::Sent];
         let frames = "*1\r\n$1\r\na\r\n:5\r\n";
         for size in 1..frames.len() {
             let wanted = "*1\r\n$1\r\na\r\n-ERR no\r\n+OK\r\n:5\r\n";

@@ -1,10 +1,10 @@
 //! Finds the primary of a service through its sentinels, and follows it through failovers.
 //!
 //! `session` talks to one sentinel, `watch` listens to all of them and decides by their words which server is the primary,
-//! once that server agrees. `standing` is what the process shows of it.
+//! once that server agrees. `status` is what the process shows of it.
 
 pub mod session;
-pub mod standing;
+pub mod status;
 pub mod watch;
 
 use std::sync::Arc;

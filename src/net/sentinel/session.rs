@@ -11,7 +11,7 @@ use super::Sentinels;
 use crate::net::address::Address;
 use crate::net::stream::Stream;
 use crate::net::tls;
-use respguard_engine::route::sentinel::{NoWord, SWITCH_CHANNEL, Word, is_switch_of, question};
+use respguard_engine::route::sentinel::{NoReport, Report, SWITCH_CHANNEL, is_switch_of, question};
 use respguard_resp::scan::{ReplyScanner, ScanError, ScanLimits};
 use respguard_resp::{encode, value};
 
@@ -39,11 +39,11 @@ pub enum SentinelError {
     NoSentinel(Box<str>),
 }
 
-impl From<NoWord> for SentinelError {
-    fn from(no_word: NoWord) -> SentinelError {
-        match no_word {
-            NoWord::Refused(text) => SentinelError::Refused(text),
-            NoWord::NoSentinel(text) => SentinelError::NoSentinel(text),
+impl From<NoReport> for SentinelError {
+    fn from(no_report: NoReport) -> SentinelError {
+        match no_report {
+            NoReport::Refused(text) => SentinelError::Refused(text),
+            NoReport::NoSentinel(text) => SentinelError::NoSentinel(text),
         }
     }
 }
@@ -51,8 +51,8 @@ impl From<NoWord> for SentinelError {
 /// A sentinel that is listened to.
 pub struct Session<'a> {
     sentinels: &'a Sentinels,
-    asking: Talk,
-    listening: Talk,
+    asking: SentinelConnection,
+    listening: SentinelConnection,
 }
 
 impl<'a> Session<'a> {
@@ -61,8 +61,8 @@ impl<'a> Session<'a> {
     /// # Errors
     /// It is not there, or does not take the credentials.
     pub async fn open(sentinels: &'a Sentinels, address: &Address) -> Result<Session<'a>, SentinelError> {
-        let asking = Talk::open(sentinels, address).await?;
-        let mut listening = Talk::open(sentinels, address).await?;
+        let asking = SentinelConnection::open(sentinels, address).await?;
+        let mut listening = SentinelConnection::open(sentinels, address).await?;
         let mut request = Vec::new();
         encode::request(&mut request, &[b"SUBSCRIBE", SWITCH_CHANNEL]);
         let reply = within(sentinels.timeout, listening.ask(&request)).await?;
@@ -76,13 +76,13 @@ impl<'a> Session<'a> {
     ///
     /// # Errors
     /// It does not answer, or is no sentinel.
-    pub async fn ask(&mut self) -> Result<Word, SentinelError> {
+    pub async fn ask(&mut self) -> Result<Report, SentinelError> {
         let asked = async {
             self.asking.send(&question(&self.sentinels.service)).await?;
             Ok((self.asking.next().await?, self.asking.next().await?))
         };
         let (address, service) = within(self.sentinels.timeout, asked).await?;
-        Ok(Word::read(&address, &service)?)
+        Ok(Report::read(&address, &service)?)
     }
 
     /// Returns when it is to be asked again: it tells of another primary, or enough time has passed.
@@ -103,7 +103,7 @@ async fn within<T>(longest: Duration, asked: impl Future<Output = Result<T, Sent
 }
 
 /// One connection to a sentinel.
-struct Talk {
+struct SentinelConnection {
     stream: Stream,
     buffer: BytesMut,
     scanner: ReplyScanner,
@@ -111,22 +111,22 @@ struct Talk {
     scanned: usize,
 }
 
-impl Talk {
-    async fn open(sentinels: &Sentinels, address: &Address) -> Result<Talk, SentinelError> {
-        within(sentinels.timeout, Talk::connect(sentinels, address)).await
+impl SentinelConnection {
+    async fn open(sentinels: &Sentinels, address: &Address) -> Result<SentinelConnection, SentinelError> {
+        within(sentinels.timeout, SentinelConnection::connect(sentinels, address)).await
     }
 
-    async fn connect(sentinels: &Sentinels, address: &Address) -> Result<Talk, SentinelError> {
+    async fn connect(sentinels: &Sentinels, address: &Address) -> Result<SentinelConnection, SentinelError> {
         let mut stream = Stream::connect(address).await.map_err(SentinelError::Connect)?;
         if let Some(connector) = &sentinels.tls {
             stream = stream.connect_tls(connector, address).await.map_err(SentinelError::Tls)?;
         }
         let scanner = ReplyScanner::new(ScanLimits::default());
-        let mut talk = Talk { stream, buffer: BytesMut::new(), scanner, scanned: 0 };
+        let mut talk = SentinelConnection { stream, buffer: BytesMut::new(), scanner, scanned: 0 };
         if let Some(login) = &sentinels.login {
-            let words: Vec<&[u8]> = std::iter::once(&b"AUTH"[..]).chain(login.arguments()).collect();
+            let reports: Vec<&[u8]> = std::iter::once(&b"AUTH"[..]).chain(login.arguments()).collect();
             let mut request = Vec::new();
-            encode::request(&mut request, &words);
+            encode::request(&mut request, &reports);
             let reply = talk.ask(&request).await?;
             if value::is_error(&reply) {
                 return Err(SentinelError::Refused(String::from_utf8_lossy(value::error_text(&reply)).into()));

@@ -15,15 +15,15 @@ use tracing::{error, info, warn};
 
 use super::Sentinels;
 use super::session::{SentinelError, Session};
-use super::standing::Standing;
+use super::status::SentinelStatus;
 use crate::net::address::Address;
-use crate::net::topology::{Election, Node, View};
+use crate::net::topology::{Node, PrimaryPublisher, View};
 use crate::net::upstream::Settings;
 use crate::net::upstream::connect::{OpenError, open};
 use crate::telemetry::gauge;
 use crate::telemetry::label::TopologyChange;
 use respguard_engine::link::handshake::ConnectParams;
-use respguard_engine::route::sentinel::{ROLE, Reports, Role, Verdict, Word};
+use respguard_engine::route::sentinel::{ROLE, Report, Reports, Role, Verdict};
 use respguard_resp::scan::{ReplyScanner, ScanLimits};
 
 /// Before a sentinel is tried again that does not answer.
@@ -33,34 +33,48 @@ const ROLE_PAUSE: Duration = Duration::from_millis(20);
 /// How often a server is asked in vain that is in doubt, before it is believed.
 const VAIN_MAX: u32 = 5;
 /// Words that may wait.
-const WORDS: usize = 64;
+const REPORTS: usize = 64;
 
 /// Whoever decides.
 pub struct Watch {
     sentinels: Arc<Sentinels>,
     settings: Settings,
-    election: Election,
-    standing: Standing,
+    primary_publisher: PrimaryPublisher,
+    status: SentinelStatus,
     reports: Reports,
     /// What was said last of a server that does not agree: told once.
-    told: Option<String>,
+    last_logged: Option<String>,
     asked_in_vain: u32,
     /// The servers do not say what they are to the proxy's user.
-    is_untold: bool,
+    is_unreported: bool,
 }
 
-type Said = (usize, Result<Word, SentinelError>);
+type SentinelMessage = (usize, Result<Report, SentinelError>);
 
 impl Watch {
     /// Decides by the words of these sentinels; servers are asked with the credentials of these settings.
-    pub fn new(sentinels: Arc<Sentinels>, settings: Settings, election: Election, standing: Standing) -> Watch {
+    pub fn new(
+        sentinels: Arc<Sentinels>,
+        settings: Settings,
+        primary_publisher: PrimaryPublisher,
+        status: SentinelStatus,
+    ) -> Watch {
         let reports = Reports::new(sentinels.addresses.len());
-        Watch { sentinels, settings, election, standing, reports, told: None, asked_in_vain: 0, is_untold: false }
+        Watch {
+            sentinels,
+            settings,
+            primary_publisher,
+            status,
+            reports,
+            last_logged: None,
+            asked_in_vain: 0,
+            is_unreported: false,
+        }
     }
 
     /// Never returns. Dropping the future ends all connections to sentinels.
     pub async fn run(mut self) {
-        let (sender, mut words) = mpsc::channel(WORDS);
+        let (sender, mut reports) = mpsc::channel(REPORTS);
         let mut listeners = JoinSet::new();
         for sentinel in 0..self.sentinels.addresses.len() {
             listeners.spawn(follow(Arc::clone(&self.sentinels), sentinel, sender.clone()));
@@ -68,32 +82,32 @@ impl Watch {
         let mut is_open = false;
         loop {
             tokio::select! {
-                Some(said) = words.recv() => self.take(said),
-                () = self.election.doubted() => {}
+                Some(said) = reports.recv() => self.take(said),
+                () = self.primary_publisher.doubted() => {}
                 () = tokio::time::sleep(ROLE_PAUSE), if is_open => {}
             }
-            while let Ok(said) = words.try_recv() {
+            while let Ok(said) = reports.try_recv() {
                 self.take(said);
             }
             is_open = self.decide().await;
         }
     }
 
-    fn take(&mut self, (sentinel, word): Said) {
+    fn take(&mut self, (sentinel, report): SentinelMessage) {
         let address = &self.sentinels.addresses[sentinel];
         let service = &self.sentinels.service;
-        let is_news = self.standing.note(sentinel, word.as_ref().map_err(ToString::to_string).cloned());
-        match word {
-            Ok(word) => {
+        let is_news = self.status.note(sentinel, report.as_ref().map_err(ToString::to_string).cloned());
+        match report {
+            Ok(report) => {
                 if is_news {
-                    match &word {
-                        Word::Named { host, port, epoch } => {
+                    match &report {
+                        Report::Named { host, port, epoch } => {
                             info!(sentinel = %address, service, primary = %format_args!("{host}:{port}"), epoch, "a sentinel names the primary");
                         }
-                        Word::Unknown => error!(sentinel = %address, service, "the sentinel watches no such service"),
+                        Report::Unknown => error!(sentinel = %address, service, "the sentinel watches no such service"),
                     }
                 }
-                self.reports.record(sentinel, word, Instant::now());
+                self.reports.record(sentinel, report, Instant::now());
             }
             Err(error) if is_news => warn!(sentinel = %address, service, %error, "a sentinel does not answer"),
             Err(_) => {}
@@ -102,38 +116,38 @@ impl Watch {
 
     /// Looks at what all have said; true when it is to be looked at again soon.
     async fn decide(&mut self) -> bool {
-        let current = self.election.current();
+        let current = self.primary_publisher.current();
         let (by, address, epoch) = match self.reports.verdict(Instant::now()) {
             Verdict::Named { by, host, port, epoch } => (by, Address::Tcp { host: host.to_owned(), port }, epoch),
             Verdict::Unknown if current.is_some() => {
-                self.resign("no sentinel watches the service any more");
+                self.clear_primary("no sentinel watches the service any more");
                 return false;
             }
             // Sentinels that do not answer say nothing against the server.
             Verdict::Unknown | Verdict::Silent => return false,
         };
         let is_current = current.is_some_and(|current| current.address == address);
-        let doubt = self.election.open_doubt();
+        let doubt = self.primary_publisher.open_doubt();
         if is_current && doubt.is_none() {
             return false;
         }
         let role = self.role(&address).await;
         match role {
-            Ok(Role::Primary | Role::Untold(_)) if is_current => {
+            Ok(Role::Primary | Role::NotReported(_)) if is_current => {
                 self.asked_in_vain = 0;
-                doubt.into_iter().for_each(|doubt| self.election.confirm(doubt));
+                doubt.into_iter().for_each(|doubt| self.primary_publisher.confirm(doubt));
                 false
             }
-            Ok(role @ (Role::Primary | Role::Untold(_))) => {
-                self.note_untold(&role);
-                self.elect(address, by, epoch);
+            Ok(role @ (Role::Primary | Role::NotReported(_))) => {
+                self.note_unreported(&role);
+                self.set_primary(address, by, epoch);
                 false
             }
             Ok(Role::Replica) => {
                 if is_current {
-                    self.resign("it says that it is a replica");
+                    self.clear_primary("it says that it is a replica");
                 }
-                self.tell(format!("{address} is named by a sentinel, but is no primary"));
+                self.log_once(format!("{address} is named by a sentinel, but is no primary"));
                 true
             }
             Err(error) => {
@@ -141,41 +155,41 @@ impl Watch {
                 if is_current && self.asked_in_vain >= VAIN_MAX {
                     // It will show what it is to those that are connected.
                     self.asked_in_vain = 0;
-                    doubt.into_iter().for_each(|doubt| self.election.confirm(doubt));
+                    doubt.into_iter().for_each(|doubt| self.primary_publisher.confirm(doubt));
                     return false;
                 }
-                self.tell(format!("{address} is named by a sentinel, but cannot be asked: {error}"));
+                self.log_once(format!("{address} is named by a sentinel, but cannot be asked: {error}"));
                 true
             }
         }
     }
 
-    fn elect(&mut self, address: Address, by: usize, epoch: u64) {
+    fn set_primary(&mut self, address: Address, by: usize, epoch: u64) {
         let sentinel = self.sentinels.addresses[by].clone();
         info!(primary = %address, %sentinel, service = self.sentinels.service, epoch, "the primary is known, and agrees");
         gauge::count_topology_change(TopologyChange::Primary);
-        self.election.decide(Some(Node { address, since: Instant::now(), named_by: Some(sentinel) }));
-        (self.told, self.asked_in_vain) = (None, 0);
+        self.primary_publisher.decide(Some(Node { address, since: Instant::now(), named_by: Some(sentinel) }));
+        (self.last_logged, self.asked_in_vain) = (None, 0);
     }
 
-    fn resign(&mut self, reason: &str) {
-        let Some(node) = self.election.current() else { return };
+    fn clear_primary(&mut self, reason: &str) {
+        let Some(node) = self.primary_publisher.current() else { return };
         warn!(server = %node.address, service = self.sentinels.service, reason, "the server is no longer the primary");
         gauge::count_topology_change(TopologyChange::Lost);
-        self.election.decide(None);
+        self.primary_publisher.decide(None);
     }
 
     /// Told once, until something else is to be told.
-    fn tell(&mut self, what: String) {
-        if self.told.as_ref() != Some(&what) {
+    fn log_once(&mut self, what: String) {
+        if self.last_logged.as_ref() != Some(&what) {
             warn!(service = self.sentinels.service, "{what}");
-            self.told = Some(what);
+            self.last_logged = Some(what);
         }
     }
 
-    fn note_untold(&mut self, role: &Role) {
-        let Role::Untold(why) = role else { return };
-        if !std::mem::replace(&mut self.is_untold, true) {
+    fn note_unreported(&mut self, role: &Role) {
+        let Role::NotReported(why) = role else { return };
+        if !std::mem::replace(&mut self.is_unreported, true) {
             warn!(
                 reason = %why,
                 "the server does not say whether it is the primary: only the sentinels' answers count (see [upstream] probe)"
@@ -217,25 +231,25 @@ pub async fn ask_role(settings: &Settings, address: &Address) -> Result<Role, Op
 }
 
 /// Listens to one sentinel for ever.
-async fn follow(sentinels: Arc<Sentinels>, sentinel: usize, words: mpsc::Sender<Said>) {
+async fn follow(sentinels: Arc<Sentinels>, sentinel: usize, reports: mpsc::Sender<SentinelMessage>) {
     loop {
-        let error = match listen(&sentinels, sentinel, &words).await {
+        let error = match listen(&sentinels, sentinel, &reports).await {
             Err(error) => error,
             // Nobody wants to know any more.
             Ok(()) => return,
         };
-        if words.send((sentinel, Err(error))).await.is_err() {
+        if reports.send((sentinel, Err(error))).await.is_err() {
             return;
         }
         tokio::time::sleep(SENTINEL_PAUSE).await;
     }
 }
 
-async fn listen(sentinels: &Sentinels, sentinel: usize, words: &mpsc::Sender<Said>) -> Result<(), SentinelError> {
+async fn listen(sentinels: &Sentinels, sentinel: usize, reports: &mpsc::Sender<SentinelMessage>) -> Result<(), SentinelError> {
     let mut session = Session::open(sentinels, &sentinels.addresses[sentinel]).await?;
     loop {
-        let word = session.ask().await?;
-        if words.send((sentinel, Ok(word))).await.is_err() {
+        let report = session.ask().await?;
+        if reports.send((sentinel, Ok(report))).await.is_err() {
             return Ok(());
         }
         session.listen().await?;

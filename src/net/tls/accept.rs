@@ -13,7 +13,7 @@ use tokio_rustls::rustls::crypto::ring::Ticketer;
 use tokio_rustls::rustls::server::WebPkiClientVerifier;
 use tokio_rustls::{TlsAcceptor, TlsStream};
 
-use super::looks::{Looks, look};
+use super::file_stamps::{FileStamps, file_stamps};
 use super::pem::{authorities, certificates, private_key, wrong};
 use super::{ServerFiles, TlsError, provider};
 
@@ -26,7 +26,7 @@ pub struct Acceptor {
     /// What is spoken over TLS, the best first; empty where clients are not asked.
     protocols: Vec<Vec<u8>>,
     /// The files as they were just before they were first read.
-    seen: Looks,
+    seen: FileStamps,
     config: ArcSwap<ServerConfig>,
 }
 
@@ -44,7 +44,7 @@ impl Acceptor {
     /// # Errors
     /// As above.
     pub fn speaking(files: &ServerFiles, protocols: &[&str]) -> Result<Acceptor, TlsError> {
-        let seen = look(&files.all());
+        let seen = file_stamps(&files.all());
         let protocols: Vec<_> = protocols.iter().map(|protocol| protocol.as_bytes().to_vec()).collect();
         let config = ArcSwap::new(read(files, &protocols)?);
         Ok(Acceptor { files: files.clone(), protocols, seen, config })
@@ -60,7 +60,7 @@ impl Acceptor {
     }
 
     /// The files, and what they were when they were first read.
-    pub(super) fn seen(&self) -> (Vec<PathBuf>, &Looks) {
+    pub(super) fn seen(&self) -> (Vec<PathBuf>, &FileStamps) {
         (self.files.all(), &self.seen)
     }
 

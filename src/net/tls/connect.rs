@@ -11,7 +11,7 @@ use tokio_rustls::rustls::pki_types::ServerName;
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 use tokio_rustls::{TlsConnector, TlsStream};
 
-use super::looks::{Looks, look};
+use super::file_stamps::{FileStamps, file_stamps};
 use super::pem::{authorities, certificates, private_key, wrong};
 use super::{ClientFiles, TlsError, provider};
 
@@ -19,7 +19,7 @@ use super::{ClientFiles, TlsError, provider};
 pub struct Connector {
     files: ClientFiles,
     /// The files as they were just before they were first read.
-    seen: Looks,
+    seen: FileStamps,
     /// The name that all certificates must be for, where one is given.
     name: Option<ServerName<'static>>,
     config: ArcSwap<ClientConfig>,
@@ -38,7 +38,7 @@ impl Connector {
             expected: "a host's name such as \"redis.example\", or an IP address",
         })?;
         let name = files.server_name.is_some().then_some(name);
-        let seen = look(&files.all());
+        let seen = file_stamps(&files.all());
         Ok(Connector { files: files.clone(), seen, name, config: ArcSwap::new(read(files)?) })
     }
 
@@ -52,7 +52,7 @@ impl Connector {
     }
 
     /// The files, and what they were when they were first read.
-    pub(super) fn seen(&self) -> (Vec<PathBuf>, &Looks) {
+    pub(super) fn seen(&self) -> (Vec<PathBuf>, &FileStamps) {
         (self.files.all(), &self.seen)
     }
 

@@ -4,7 +4,7 @@
 
 mod accept;
 mod connect;
-mod looks;
+mod file_stamps;
 mod pem;
 mod watch;
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::time::{MissedTickBehavior, interval};
 use tracing::{info, warn};
 
-use super::looks::{Looks, look};
+use super::file_stamps::{FileStamps, file_stamps};
 use super::{Acceptor, Connector, TlsError};
 
 /// How often the files are looked at.
@@ -50,7 +50,7 @@ impl Certificates {
     ///
     /// # Errors
     /// As above.
-    pub fn reload_and_tell(&self) -> Result<(), TlsError> {
+    pub fn reload_and_log(&self) -> Result<(), TlsError> {
         let reloaded = self.reload();
         match &reloaded {
             Ok(()) => info!("certificates were read again"),
@@ -68,29 +68,29 @@ impl Certificates {
         let mut before = in_force.clone();
         loop {
             ticks.tick().await;
-            let now = look_aside(files.clone()).await;
+            let now = file_stamps_off_thread(files.clone()).await;
             if now != in_force && now == before {
                 // Those before stay in force; the log has said why.
-                let _ = self.reload_and_tell();
+                let _ = self.reload_and_log();
                 in_force.clone_from(&now);
             }
             before = now;
         }
     }
 
-    fn seen(&self) -> (Vec<PathBuf>, Looks) {
+    fn seen(&self) -> (Vec<PathBuf>, FileStamps) {
         let accepting = self.acceptors().map(|acceptor| acceptor.seen());
         let connecting = self.connector.as_ref().map(|connector| connector.seen());
-        let (mut files, mut looks) = (Vec::new(), Looks::new());
+        let (mut files, mut stamps) = (Vec::new(), FileStamps::new());
         for (paths, seen) in accepting.into_iter().chain(connecting) {
             files.extend(paths);
-            looks.extend(seen);
+            stamps.extend(seen);
         }
-        (files, looks)
+        (files, stamps)
     }
 }
 
 /// Files may lie where looking takes long; nobody else waits for it.
-async fn look_aside(files: Vec<PathBuf>) -> Looks {
-    tokio::task::spawn_blocking(move || look(&files)).await.unwrap_or_default()
+async fn file_stamps_off_thread(files: Vec<PathBuf>) -> FileStamps {
+    tokio::task::spawn_blocking(move || file_stamps(&files)).await.unwrap_or_default()
 }

@@ -127,10 +127,10 @@ struct Shared {
 
 impl Cluster {
     /// One of which nothing is known yet, and whoever will say more.
-    pub fn unknown() -> (Mapping, Cluster) {
+    pub fn unknown() -> (SlotMapPublisher, Cluster) {
         let (sender, view) = watch::channel(Arc::default());
         let shared = Arc::<Shared>::default();
-        (Mapping { view: sender, shared: Arc::clone(&shared) }, Cluster { view, shared })
+        (SlotMapPublisher { view: sender, shared: Arc::clone(&shared) }, Cluster { view, shared })
     }
 
     /// What is known of it now.
@@ -163,12 +163,12 @@ impl Cluster {
 
 /// Says which node serves what.
 #[derive(Debug)]
-pub struct Mapping {
+pub struct SlotMapPublisher {
     view: watch::Sender<Arc<SlotMap>>,
     shared: Arc<Shared>,
 }
 
-impl Mapping {
+impl SlotMapPublisher {
     /// Applies a new slot map; true if something has changed.
     pub fn take(&self, mut map: SlotMap) -> bool {
         self.shared.looks.fetch_add(1, Ordering::Relaxed);
@@ -214,9 +214,9 @@ mod tests {
 
     #[test]
     fn a_map_that_says_the_same_is_no_news() {
-        let (mapping, cluster) = Cluster::unknown();
+        let (slot_map_publisher, cluster) = Cluster::unknown();
         let map = || SlotMap::new(1, [(shard(1), vec![(0, 9)])].into_iter());
-        assert!(mapping.take(map()) && !mapping.take(map()));
+        assert!(slot_map_publisher.take(map()) && !slot_map_publisher.take(map()));
         assert_eq!((cluster.looks(), cluster.view().served()), (2, 10));
     }
 }

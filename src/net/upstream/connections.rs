@@ -87,10 +87,10 @@ impl Connections {
     }
 
     /// A connection of this user's can be used from `since` on, until what is returned is dropped.
-    pub fn enter(self: &Arc<Self>, user: &[u8], since: Instant) -> Presence {
+    pub fn enter(self: &Arc<Self>, user: &[u8], since: Instant) -> UserConnection {
         let all = self.all();
         all.change(|users| users.entry(user.into()).or_default().push(since));
-        Presence { connections: Arc::clone(all), user: user.into(), since }
+        UserConnection { connections: Arc::clone(all), user: user.into(), since }
     }
 
     /// True when the user has a connection that is older than `then`.
@@ -128,13 +128,13 @@ impl Drop for Waiting {
 
 /// A connection that can be used.
 #[derive(Debug)]
-pub struct Presence {
+pub struct UserConnection {
     connections: Arc<Connections>,
     user: Box<[u8]>,
     since: Instant,
 }
 
-impl Drop for Presence {
+impl Drop for UserConnection {
     fn drop(&mut self) {
         self.connections.change(|users| {
             let Some(since) = users.get_mut(&self.user) else { return };

@@ -9,7 +9,7 @@ use super::call::Answer;
 use super::connection::{Link, Phase};
 use super::connections::Full;
 use super::shared_connection::SharedConnection;
-use super::{Reach, Recipient, Settings, call};
+use super::{Recipient, Settings, WorkerSettings, call};
 use crate::net::clock;
 use crate::net::context::Context;
 use respguard_engine::command::{DEFAULT_USER, Login};
@@ -116,7 +116,7 @@ impl Drop for Reserved {
 
 /// Whether a lane's user may run what TTL rules add to writes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum TtlFixRight {
+pub enum TtlFixPermission {
     /// Nobody has asked.
     Unknown,
     Able,
@@ -128,7 +128,7 @@ pub enum TtlFixRight {
 pub struct Lane {
     pub key: LaneKey,
     context: Rc<Context>,
-    settings: Rc<Reach>,
+    settings: Rc<WorkerSettings>,
     shared_connection: SharedConnection,
     idle: RefCell<Vec<(Rc<Link>, Instant)>>,
     leases: Rc<Leases>,
@@ -136,9 +136,9 @@ pub struct Lane {
     /// This user may ask for TTLs; false from the first refusal on.
     pub probes: Cell<bool>,
     /// Whether this user may set TTLs behind writes.
-    pub ttl_fix: Cell<TtlFixRight>,
+    pub ttl_fix: Cell<TtlFixPermission>,
     /// Whether this user may SET in the place of SETNX.
-    pub setnx_fix: Cell<TtlFixRight>,
+    pub setnx_fix: Cell<TtlFixPermission>,
 }
 
 impl Lane {
@@ -149,14 +149,20 @@ impl Lane {
 
     /// The lane of clients that have said nothing yet, whose shared connection is being opened: whether there is a server
     /// is to be seen from it.
-    pub fn first(context: &Rc<Context>, settings: &Rc<Reach>, leases: &Rc<Leases>, key: LaneKey) -> Rc<Lane> {
+    pub fn first(context: &Rc<Context>, settings: &Rc<WorkerSettings>, leases: &Rc<Leases>, key: LaneKey) -> Rc<Lane> {
         let shared = Link::spawn(context, settings, key.params(), settings.connections.insist(), true, Vec::new());
         shared.represent_server();
         Lane::over(context, settings, leases, key, shared)
     }
 
     /// A lane over a connection that the server has accepted.
-    pub fn over(context: &Rc<Context>, settings: &Rc<Reach>, leases: &Rc<Leases>, key: LaneKey, shared: Rc<Link>) -> Rc<Lane> {
+    pub fn over(
+        context: &Rc<Context>,
+        settings: &Rc<WorkerSettings>,
+        leases: &Rc<Leases>,
+        key: LaneKey,
+        shared: Rc<Link>,
+    ) -> Rc<Lane> {
         Rc::new(Lane {
             key,
             context: Rc::clone(context),
@@ -166,8 +172,8 @@ impl Lane {
             leases: Rc::clone(leases),
             unused_since: Cell::new(None),
             probes: Cell::new(true),
-            ttl_fix: Cell::new(TtlFixRight::Unknown),
-            setnx_fix: Cell::new(TtlFixRight::Unknown),
+            ttl_fix: Cell::new(TtlFixPermission::Unknown),
+            setnx_fix: Cell::new(TtlFixPermission::Unknown),
         })
     }
 

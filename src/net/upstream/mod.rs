@@ -21,7 +21,7 @@ pub mod survey;
 #[cfg(test)]
 pub mod tests;
 
-pub use reach::Reach;
+pub use reach::WorkerSettings;
 pub use recipient::{Admitted, AdmittedPlain, Recipient};
 pub use settings::Settings;
 

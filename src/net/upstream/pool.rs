@@ -8,9 +8,9 @@ use std::time::Duration;
 use super::cluster::nodes::Nodes;
 use super::connection::Link;
 use super::connections::{Full, Permit};
-use super::lane::{Lane, LaneKey, Leases, NoLease, TtlFixRight};
+use super::lane::{Lane, LaneKey, Leases, NoLease, TtlFixPermission};
 use super::spare::Spares;
-use super::{Reach, Settings, probe};
+use super::{Settings, WorkerSettings, probe};
 use crate::net::clock;
 use crate::net::context::Context;
 use respguard_engine::link::handshake::{Refusal, Selects};
@@ -26,7 +26,7 @@ const ROOM_PAUSE: Duration = Duration::from_millis(2);
 /// Every lane that a client of this worker has used.
 pub struct Pool {
     context: Rc<Context>,
-    pub settings: Rc<Reach>,
+    pub settings: Rc<WorkerSettings>,
     lanes: RefCell<HashMap<LaneKey, Rc<Lane>>>,
     /// Room for the lanes that are looked at, so that none is allocated each time.
     watched: RefCell<Vec<Rc<Lane>>>,
@@ -39,14 +39,14 @@ pub struct Pool {
 impl Pool {
     /// A pool with the lane of clients that have not logged in or changed anything; its connection is opened at once.
     pub fn new(context: &Rc<Context>, settings: Settings) -> Pool {
-        let reach = match settings.cluster.clone() {
+        let with_nodes = match settings.cluster.clone() {
             Some(cluster) => {
                 let own = Nodes::virtual_settings(&settings);
-                Reach { settings: own, nodes: Some(Nodes::new(context, settings, cluster)), health: None }
+                WorkerSettings { settings: own, nodes: Some(Nodes::new(context, settings, cluster)), health: None }
             }
-            None => Reach::server(settings),
+            None => WorkerSettings::server(settings),
         };
-        let settings = Rc::new(reach);
+        let settings = Rc::new(with_nodes);
         let leases = Rc::<Leases>::default();
         let key = LaneKey { login: settings.login.clone(), selects: Selects::Itself, db: 0, protocol: Protocol::Resp2 };
         let first = Lane::first(context, &settings, &leases, key.clone());
@@ -112,7 +112,7 @@ impl Pool {
     ///
     /// # Errors
     /// There are as many connections as there may be.
-    pub fn vouch(&self, key: LaneKey) -> Result<Rc<Lane>, Full> {
+    pub fn open_accepted(&self, key: LaneKey) -> Result<Rc<Lane>, Full> {
         if let Some(lane) = self.known(&key) {
             return Ok(lane);
         }
@@ -150,7 +150,7 @@ impl Pool {
     /// clients are to be closed, then they.
     #[must_use]
     pub fn on_tick(&self) -> Vec<Rc<Lane>> {
-        if self.context.health.tell(clock::now()) {
+        if self.context.health.report(clock::now()) {
             probe::send(&self.context, &self.first);
         }
         if let Some(nodes) = &self.settings.nodes {
@@ -158,7 +158,7 @@ impl Pool {
         }
         self.leases.on_tick();
         self.spares.on_tick();
-        self.seek_sign();
+        self.ping_when_silent();
         let mut revoked = Vec::new();
         self.lanes.borrow_mut().retain(|_, lane| {
             lane.on_tick();
@@ -188,7 +188,7 @@ impl Pool {
 
     /// Looks whether a connection keeps others waiting; true while there is something to look at.
     pub fn watch(&self) -> bool {
-        self.seek_sign();
+        self.ping_when_silent();
         // A lane that is looked at may come to the pool for a connection: the map is not borrowed meanwhile.
         let mut lanes = self.watched.take();
         lanes.extend(self.lanes.borrow().values().cloned());
@@ -200,11 +200,11 @@ impl Pool {
     }
 
     /// Where a connection keeps its head waiting, looks whether the server answers on another one.
-    fn seek_sign(&self) {
+    fn ping_when_silent(&self) {
         let least = self.spares.least_silence();
         let shared = self.lanes.borrow().values().filter_map(|lane| lane.waits_for(least)).min();
         if let Some(silent) = shared.into_iter().chain(self.leases.waits_for(least)).min() {
-            self.spares.seek_sign(&self.context, silent);
+            self.spares.ping_when_silent(&self.context, silent);
         }
     }
 
@@ -233,8 +233,8 @@ impl Pool {
     pub fn forget_refusals(&self) {
         for lane in self.lanes.borrow().values() {
             lane.probes.set(true);
-            lane.ttl_fix.set(TtlFixRight::Unknown);
-            lane.setnx_fix.set(TtlFixRight::Unknown);
+            lane.ttl_fix.set(TtlFixPermission::Unknown);
+            lane.setnx_fix.set(TtlFixPermission::Unknown);
         }
     }
 

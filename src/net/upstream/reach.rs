@@ -7,21 +7,21 @@ use super::settings::Settings;
 use crate::net::health::Health;
 
 /// The settings, with a worker's own way to a cluster.
-pub struct Reach {
+pub struct WorkerSettings {
     pub settings: Settings,
     pub nodes: Option<Rc<Nodes>>,
     /// What is seen of one node of a cluster.
     pub health: Option<Health>,
 }
 
-impl Reach {
+impl WorkerSettings {
     /// One server.
-    pub fn server(settings: Settings) -> Reach {
-        Reach { settings, nodes: None, health: None }
+    pub fn server(settings: Settings) -> WorkerSettings {
+        WorkerSettings { settings, nodes: None, health: None }
     }
 }
 
-impl std::ops::Deref for Reach {
+impl std::ops::Deref for WorkerSettings {
     type Target = Settings;
 
     fn deref(&self) -> &Settings {

@@ -4,7 +4,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::connection::Link;
-use crate::telemetry::slow::Whose;
+use crate::telemetry::slow::RequestOwner;
 use respguard_engine::link::owed::{Owed, ReplyTo, Seq};
 use respguard_engine::pipeline::finding::Fault;
 use respguard_engine::pipeline::reading::Part;
@@ -86,7 +86,7 @@ pub trait Recipient {
     }
 
     /// Whose requests they are; none for questions of our own.
-    fn whose(&self) -> Option<Whose> {
+    fn request_owner(&self) -> Option<RequestOwner> {
         None
     }
 

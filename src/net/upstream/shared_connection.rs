@@ -9,7 +9,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use super::Recipient;
-use super::connection::{Link, Phase, Standing};
+use super::connection::{Link, LoginValidity, Phase};
 use super::lane::Reserved;
 use crate::net::clock;
 use respguard_engine::link::handshake::OrphanedConnection;
@@ -78,7 +78,7 @@ impl SharedConnection {
         let retired = self.retired.borrow();
         std::iter::once(&*self.shared.borrow())
             .chain(retired.iter().map(|retired| &retired.link))
-            .any(|link| link.standing() == Standing::Revoked)
+            .any(|link| link.login_validity() == LoginValidity::Revoked)
     }
 
     /// Looks whether the head of the shared one keeps others waiting; true while it has to be looked at again.

@@ -17,7 +17,7 @@ use tokio_util::io::poll_read_buf;
 
 use super::connect::open;
 use super::connections::Permit;
-use super::{PING, Reach, Settings};
+use super::{PING, Settings, WorkerSettings};
 use crate::net::clock;
 use crate::net::context::Context;
 use crate::net::stream::Stream;
@@ -39,7 +39,7 @@ const SILENCE_MIN: Duration = Duration::from_millis(3);
 const SIGN_PAUSE_MIN: Duration = Duration::from_millis(2);
 const SIGN_PAUSE_MAX: Duration = Duration::from_millis(100);
 /// More than `+PONG` takes.
-const SIGN_BYTES: usize = 64;
+const PONG_BYTES: usize = 64;
 /// After so long without an answer a new connection is tried.
 const SIGN_PATIENCE: Duration = Duration::from_millis(250);
 const SIGN_OPEN_PAUSE_MAX: Duration = Duration::from_secs(8);
@@ -67,7 +67,7 @@ pub struct Answered {
 /// number: whoever needs one has no other.
 pub struct Spares {
     context: Rc<Context>,
-    settings: Rc<Reach>,
+    settings: Rc<WorkerSettings>,
     kept: RefCell<Option<Spare>>,
     used: Cell<usize>,
     missing_since: Cell<Option<Instant>>,
@@ -80,7 +80,7 @@ pub struct Spares {
 }
 
 impl Spares {
-    pub fn new(context: &Rc<Context>, settings: &Rc<Reach>) -> Rc<Spares> {
+    pub fn new(context: &Rc<Context>, settings: &Rc<WorkerSettings>) -> Rc<Spares> {
         Rc::new(Spares {
             context: Rc::clone(context),
             settings: Rc::clone(settings),
@@ -168,18 +168,18 @@ impl Spares {
 
     /// A connection has been silent for so long: asks the server for a sign, or takes note of it. Where the one that is kept
     /// brings none, a new connection may.
-    pub fn seek_sign(self: &Rc<Self>, context: &Rc<Context>, silent: Duration) {
+    pub fn ping_when_silent(self: &Rc<Self>, context: &Rc<Context>, silent: Duration) {
         let now = clock::now();
         let mut kept = self.kept.borrow_mut();
         let Some(spare) = kept.as_mut() else { return };
-        if let Some(asked_at) = spare.sign.asked_at {
-            if spare.poll_sign() {
-                context.signs.answered(asked_at);
+        if let Some(asked_at) = spare.ping.asked_at {
+            if spare.poll_pong() {
+                context.last_answered.answered(asked_at);
                 self.sign_took.set(now.saturating_duration_since(asked_at));
                 self.sign_pause.set(OPEN_PAUSE);
             } else if now.saturating_duration_since(asked_at) >= SIGN_PATIENCE {
                 drop(kept);
-                self.seek_elsewhere(context, now);
+                self.ping_elsewhere(context, now);
             }
             return;
         }
@@ -187,14 +187,14 @@ impl Spares {
         let pause = (silent / 4).clamp(SIGN_PAUSE_MIN, SIGN_PAUSE_MAX);
         if since >= pause {
             self.sign_asked_at.set(Some(now));
-            if !spare.ask_sign(now) {
+            if !spare.start_ping(now) {
                 kept.take();
             }
         }
     }
 
     /// That it can be opened and used is a sign, too. The pauses grow: a busy server is not to be asked often.
-    fn seek_elsewhere(self: &Rc<Self>, context: &Rc<Context>, now: Instant) {
+    fn ping_elsewhere(self: &Rc<Self>, context: &Rc<Context>, now: Instant) {
         let pause = self.sign_pause.get();
         if self.tried_at.get().is_some_and(|at| now.saturating_duration_since(at) < pause) {
             return;
@@ -204,7 +204,7 @@ impl Spares {
         let (spares, context) = (Rc::clone(self), Rc::clone(context));
         tokio::task::spawn_local(async move {
             let Some(spare) = Spare::open(&spares.context, &spares.settings).await else { return };
-            context.signs.answered(now);
+            context.last_answered.answered(now);
             spares.kept.take();
             spares.keep(spare);
         });
@@ -240,25 +240,25 @@ struct Spare {
     /// The server is the primary while this is its term.
     primary: Primary,
     term: u64,
-    sign: Sign,
+    ping: PendingPing,
     _counted: Counted,
 }
 
 /// A PING of our own that has not been answered, and what has come of the answer.
 #[derive(Debug)]
-struct Sign {
+struct PendingPing {
     asked_at: Option<Instant>,
     /// Room for a `+PONG` is there from the start: a busy worker does not allocate for a sign.
     come: BytesMut,
 }
 
-impl Default for Sign {
-    fn default() -> Sign {
-        Sign { asked_at: None, come: BytesMut::with_capacity(SIGN_BYTES) }
+impl Default for PendingPing {
+    fn default() -> PendingPing {
+        PendingPing { asked_at: None, come: BytesMut::with_capacity(PONG_BYTES) }
     }
 }
 
-impl Sign {
+impl PendingPing {
     /// The next one can be asked for.
     fn reset(&mut self) {
         self.asked_at = None;
@@ -292,8 +292,8 @@ impl Spare {
         let view = settings.primary.view();
         let (stream, _) = open(settings, &view, &params, &[]).await.ok()?;
         let identity = Identity { login: settings.login.clone(), protocol: Protocol::Resp2 };
-        let (primary, sign) = (settings.primary.clone(), Sign::default());
-        Some(Spare { stream, identity, primary, term: view.term, sign, _counted: counted })
+        let (primary, ping) = (settings.primary.clone(), PendingPing::default());
+        Some(Spare { stream, identity, primary, term: view.term, ping, _counted: counted })
     }
 
     fn is_open(&self) -> bool {
@@ -301,24 +301,24 @@ impl Spare {
     }
 
     /// Asks for a sign without waiting; false when the connection is of no use.
-    fn ask_sign(&mut self, now: Instant) -> bool {
+    fn start_ping(&mut self, now: Instant) -> bool {
         if !self.primary.is_in_term(self.term) {
             return false;
         }
         let mut cx = TaskContext::from_waker(Waker::noop());
         let written = Pin::new(&mut self.stream).poll_write(&mut cx, PING);
         let flushed = Pin::new(&mut self.stream).poll_flush(&mut cx);
-        self.sign.asked_at = Some(now);
+        self.ping.asked_at = Some(now);
         matches!(written, Poll::Ready(Ok(written)) if written == PING.len()) && !matches!(flushed, Poll::Ready(Err(_)))
     }
 
     /// True when it has come, whatever it says: who may not PING is told so by a server that answers.
-    fn poll_sign(&mut self) -> bool {
+    fn poll_pong(&mut self) -> bool {
         let mut cx = TaskContext::from_waker(Waker::noop());
-        let read = poll_read_buf(Pin::new(&mut self.stream), &mut cx, &mut self.sign.come);
-        let has_come = matches!(read, Poll::Ready(Ok(1..))) && self.sign.come.ends_with(b"\r\n");
+        let read = poll_read_buf(Pin::new(&mut self.stream), &mut cx, &mut self.ping.come);
+        let has_come = matches!(read, Poll::Ready(Ok(1..))) && self.ping.come.ends_with(b"\r\n");
         if has_come {
-            self.sign.reset();
+            self.ping.reset();
         }
         has_come
     }
@@ -345,12 +345,12 @@ impl Spare {
             match &identity.login {
                 Some(login) => {
                     let words: Vec<&[u8]> = std::iter::once(&b"AUTH"[..]).chain(login.arguments()).collect();
-                    let reply = self.say(&words).await?;
+                    let reply = self.call(&words).await?;
                     if value::is_error(&reply) {
                         return Ok(Some(reply));
                     }
                 }
-                None if self.say(&[b"RESET"]).await? == b"+RESET\r\n" => self.identity.protocol = Protocol::Resp2,
+                None if self.call(&[b"RESET"]).await? == b"+RESET\r\n" => self.identity.protocol = Protocol::Resp2,
                 // It cannot be made nobody's again.
                 None => return Err(io::ErrorKind::Unsupported.into()),
             }
@@ -358,7 +358,7 @@ impl Spare {
         }
         if self.identity.protocol != identity.protocol {
             let version: &[u8] = if identity.protocol == Protocol::Resp3 { b"3" } else { b"2" };
-            let reply = self.say(&[b"HELLO", version]).await?;
+            let reply = self.call(&[b"HELLO", version]).await?;
             if value::is_error(&reply) {
                 return Ok(Some(reply));
             }
@@ -367,7 +367,7 @@ impl Spare {
         Ok(None)
     }
 
-    async fn say(&mut self, words: &[&[u8]]) -> io::Result<Vec<u8>> {
+    async fn call(&mut self, words: &[&[u8]]) -> io::Result<Vec<u8>> {
         let mut request = Vec::new();
         encode::request(&mut request, words);
         self.round(&request).await
@@ -377,7 +377,7 @@ impl Spare {
         self.stream.write_all(request).await?;
         self.stream.flush().await?;
         let mut scanner = ReplyScanner::new(ScanLimits::default());
-        let Sign { asked_at, come: mut buffer } = std::mem::take(&mut self.sign);
+        let PendingPing { asked_at, come: mut buffer } = std::mem::take(&mut self.ping);
         // The answer to what was asked before comes first.
         let mut is_sign = asked_at.is_some();
         let mut scanned = 0;

@@ -130,7 +130,7 @@ impl<W: Write> Thread<W> {
         match written.and_then(|()| write_whole(&mut self.out, line)) {
             Ok(()) => {
                 self.torn = false;
-                self.tell_losses();
+                self.report_losses();
             }
             Err(Cut { torn }) => {
                 self.torn |= torn;
@@ -140,7 +140,7 @@ impl<W: Write> Thread<W> {
     }
 
     /// Tells that lines are missing, in a line that takes its turn as any other.
-    fn tell_losses(&mut self) {
+    fn report_losses(&mut self) {
         let total = self.counts.lost.load(Ordering::Relaxed);
         if total > self.told && self.told_at.is_none_or(|since| since.elapsed() >= TELLING_PAUSE) {
             let lost = total - self.told;

@@ -18,7 +18,7 @@ pub fn ttl_effects(spec: &Spec, args: Args<'_>, visit: &mut dyn FnMut(usize, Ttl
         TtlColumn::Rename => {
             in_order(spec, args, [TtlEffect::Delete, TtlEffect::Inherit], visit);
         }
-        TtlColumn::Copy if said("DB", args, 3) => {}
+        TtlColumn::Copy if has_option("DB", args, 3) => {}
         column => {
             let effect = effect(column, args);
             spec.for_each_key(args, &mut |place, access: Access| {
@@ -57,7 +57,7 @@ fn effect(column: TtlColumn, args: Args<'_>) -> TtlEffect {
         TtlColumn::Migrate => TtlEffect::Delete,
         TtlColumn::SortedSetAdd => creates(!sorted_set_exists(args)),
         TtlColumn::StreamAdd => creates(!stream_exists(args)),
-        TtlColumn::GroupCreate => creates(said("MKSTREAM", args, 5)),
+        TtlColumn::GroupCreate => creates(has_option("MKSTREAM", args, 5)),
         TtlColumn::DeleteIf if args.len() > 2 => TtlEffect::Keep,
         TtlColumn::DeleteIf => TtlEffect::Delete,
     }
@@ -79,7 +79,7 @@ fn at_moment(text: Option<&[u8]>, unit: Unit, conditional: bool) -> TtlEffect {
 /// Whether the request changes nothing but a time to live that is there: EXPIRE and kin with XX, and with GT, for which a key
 /// without one lives for ever (<https://redis.io/docs/latest/commands/expire/>).
 pub fn only_changes_ttl(spec: &Spec, args: Args<'_>) -> bool {
-    matches!(spec.ttl, TtlColumn::Expire(_) | TtlColumn::ExpireAt(_)) && (said("XX", args, 3) || said("GT", args, 3))
+    matches!(spec.ttl, TtlColumn::Expire(_) | TtlColumn::ExpireAt(_)) && (has_option("XX", args, 3) || has_option("GT", args, 3))
 }
 
 fn milliseconds(text: &[u8], unit: Unit) -> Option<i64> {
@@ -123,11 +123,11 @@ pub fn m_set_ex_options(args: Args<'_>) -> Option<usize> {
 /// INCREX key [BYINT n | BYFLOAT n] [LBOUND n] [UBOUND n] [SATURATE] [EX s | PX ms | EXAT s | PXAT ms | PERSIST] [ENX]: out of
 /// bounds it changes nothing. Servers differ in the options beside the lifetime.
 fn incr_ex(args: Args<'_>) -> TtlEffect {
-    let conditional = ["ENX", "NX", "XX", "LBOUND", "UBOUND"].iter().any(|option| said(option, args, 2));
+    let conditional = ["ENX", "NX", "XX", "LBOUND", "UBOUND"].iter().any(|option| has_option(option, args, 2));
     match lifetime_option(args, 2) {
         Some((place, unit, false)) => from_now(args.get(place), unit, conditional),
         Some((place, unit, true)) => at_moment(args.get(place), unit, conditional),
-        None if said("PERSIST", args, 2) => TtlEffect::Drop,
+        None if has_option("PERSIST", args, 2) => TtlEffect::Drop,
         None => TtlEffect::KeepOrCreate,
     }
 }
@@ -205,9 +205,9 @@ fn expire_at(args: Args<'_>, unit: Unit) -> TtlEffect {
 /// RESTORE key ttl payload [REPLACE] [ABSTTL] [IDLETIME s] [FREQ n]
 fn restore(args: Args<'_>) -> TtlEffect {
     match args.get(2).and_then(integer) {
-        Some(0) if said("REPLACE", args, 4) => TtlEffect::Drop,
+        Some(0) if has_option("REPLACE", args, 4) => TtlEffect::Drop,
         Some(0) => TtlEffect::Create,
-        Some(time) if !said("ABSTTL", args, 4) => {
+        Some(time) if !has_option("ABSTTL", args, 4) => {
             TtlEffect::Set { milliseconds: Some(time).filter(|time| *time > 0), conditional: false }
         }
         _ => at_moment(args.get(2), Unit::Milliseconds, false),
@@ -258,6 +258,6 @@ fn stream_exists(args: Args<'_>) -> bool {
     false
 }
 
-fn said(option: &str, args: Args<'_>, from: usize) -> bool {
+fn has_option(option: &str, args: Args<'_>, from: usize) -> bool {
     args.from(from).iter().any(|word| word.eq_ignore_ascii_case(option.as_bytes()))
 }

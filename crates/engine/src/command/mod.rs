@@ -8,13 +8,14 @@
 //! | `table` | all of it under one id per command, found by name without allocating |
 //! | `spec`, `ttl_column`, `tips` | what a row and its columns can say |
 //! | `answer`, `merge` | what one upstream's COMMAND answer adds |
-//! | `keys`, `effect`, `canonical`, `options`, `set_options`, `measure`, `blocking`, `blank`, `values`, `riding` | questions about one request, answered from its row |
+//! | `keys`, `effect`, `canonical`, `options`, `set_options`, `measure`, `blocking`, `blank`, `values`, `carried` | questions about one request, answered from its row |
 //! | `credential`, `redact` | which words of a request nobody may see, and a stream of requests without them |
 
 mod answer;
 mod blank;
 mod blocking;
 mod canonical;
+mod carried;
 mod connection;
 mod connection_column;
 mod credential;
@@ -32,7 +33,6 @@ mod newer;
 mod options;
 mod parsed_args;
 pub mod redact;
-mod riding;
 mod set_options;
 mod slow_column;
 mod spec;
@@ -48,6 +48,7 @@ pub(crate) mod written;
 pub use blank::Blank;
 pub use blocking::{BlockFor, Timeout};
 pub use canonical::{Arrangement, Canonical, Word, arrange, canonical};
+pub use carried::Unblocks;
 pub use connection::{ClientCommand, ConnectionEffect, Lane, PinReason, SubscriptionKind, Transaction};
 pub use credential::is_credential;
 pub use effect::{lifetime_of, m_set_ex_options, only_changes_ttl, ttl_effects};
@@ -59,9 +60,8 @@ pub use measure::{Measure, TimeKind};
 pub use merge::{Merge, MergeError};
 pub use options::Options;
 pub use parsed_args::ParsedArgs;
-pub use riding::Serves;
 pub use spec::{PlainKeys, RetryClass, Rewrite, Spec, Ungroupable};
-pub use table::{Looked, Table};
+pub use table::{LastLookup, Table};
 pub use tips::{RequestPolicy, ResponsePolicy, Tips};
 pub use ttl_column::{TtlColumn, TtlEffect, Unit};
 pub use values::{ReplyShape, ValueUse, for_each_value, looks_into, reply_shape, sorted_by, value_use};

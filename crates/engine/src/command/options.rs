@@ -21,7 +21,7 @@ pub(crate) struct Choice {
 }
 
 /// The options that something written says.
-pub(super) struct Said {
+pub(super) struct ParsedOptions {
     /// The place of each known option.
     pub(super) places: [Option<usize>; OPTIONS_MAX],
     /// Behind the last option.
@@ -30,19 +30,19 @@ pub(super) struct Said {
 
 impl Options {
     /// Reads options up to the first word that is none, is said twice or lacks an operand.
-    pub(super) fn read<W: ParsedArgs + ?Sized>(&self, words: &W) -> Said {
-        let mut said = Said { places: [None; OPTIONS_MAX], end: self.from };
-        while let Some((at, choice)) = self.known_at(said.end, words) {
-            let behind = said.end + 1 + choice.operands;
-            let operands = (said.end + 1..behind).all(|place| place < words.words() && !words.is_rest(place));
-            let free = said.places.get(at).is_some_and(Option::is_none);
+    pub(super) fn read<W: ParsedArgs + ?Sized>(&self, words: &W) -> ParsedOptions {
+        let mut parsed = ParsedOptions { places: [None; OPTIONS_MAX], end: self.from };
+        while let Some((at, choice)) = self.known_at(parsed.end, words) {
+            let behind = parsed.end + 1 + choice.operands;
+            let operands = (parsed.end + 1..behind).all(|place| place < words.words() && !words.is_rest(place));
+            let free = parsed.places.get(at).is_some_and(Option::is_none);
             if !operands || !free {
                 break;
             }
-            said.places[at] = Some(said.end);
-            said.end = behind;
+            parsed.places[at] = Some(parsed.end);
+            parsed.end = behind;
         }
-        said
+        parsed
     }
 
     fn known_at<W: ParsedArgs + ?Sized>(&self, place: usize, words: &W) -> Option<(usize, &Choice)> {

@@ -25,7 +25,7 @@ pub struct Table {
 
 /// The name, of at most eight bytes, that was looked up last in a row of requests, and its command.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Looked {
+pub struct LastLookup {
     word: u64,
     len: usize,
     id: CommandId,
@@ -60,7 +60,7 @@ impl Table {
 
     /// The same for one of a row of requests: most often it has the name of the one before, in the same letters.
     #[inline]
-    pub fn lookup_next(&self, args: Args<'_>, before: &mut Looked) -> CommandId {
+    pub fn lookup_next(&self, args: Args<'_>, before: &mut LastLookup) -> CommandId {
         let name = args.get(0).unwrap_or_default();
         if !(1..=8).contains(&name.len()) {
             return self.lookup(args);
@@ -72,7 +72,7 @@ impl Table {
                 Some((id, false)) => id,
                 None => CommandId::UNKNOWN,
             };
-            *before = Looked { word, len: name.len(), id };
+            *before = LastLookup { word, len: name.len(), id };
         }
         before.id
     }

@@ -51,7 +51,7 @@ const CLIENTS_BEYOND_MAX: usize = 100_000;
 const BYTES_KEPT_MAX: usize = 32 * 1024 * 1024;
 
 /// What follows from what was seen.
-pub struct Learnt {
+pub struct Learned {
     /// All rules but relations, as configuration text.
     pub text: String,
     /// The relations that were seen to hold.
@@ -149,13 +149,13 @@ impl Learner {
 
     /// The configuration text that follows from what was seen. The same reads give the same text.
     pub fn propose(self) -> String {
-        let Learnt { mut text, relations } = self.conclude();
+        let Learned { mut text, relations } = self.conclude();
         relations.iter().for_each(|relation| text += &relation_text(relation, Some(Counted::Not)));
         text
     }
 
     /// The same, with the relations that follow apart: whether they hold can be looked up.
-    pub fn conclude(mut self) -> Learnt {
+    pub fn conclude(mut self) -> Learned {
         let mut clients: Vec<(u64, Client)> = self.clients.drain().collect();
         clients.sort_by_key(|(client, _)| *client);
         clients.iter_mut().for_each(|(_, of)| of.end_burst(&self.table, &mut self.seen));
@@ -185,7 +185,7 @@ impl Learner {
         let (lifetimes, guards) = (single::lifetimes(seen, &families, table), single::guards(seen, &families, table));
         let compressing = compress::rules(&seen.samples, &families, table);
         let rules: Vec<_> = groups.proposed.iter().map(|proposal| proposal.rule.clone()).collect();
-        Learnt {
+        Learned {
             text: text::write(&watched, &groups, &lifetimes, &guards, &compressing),
             relations: relations(&rules, &[], table),
         }

@@ -18,7 +18,7 @@ const METHOD: Method = Method::Zstd(3);
 
 /// What was tried of one key, or of one family.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Tried {
+pub(super) struct Sample {
     pub(super) values: u32,
     pub(super) original: u64,
     pub(super) stored: u64,
@@ -26,8 +26,8 @@ pub(super) struct Tried {
     pub(super) looked_into: bool,
 }
 
-impl Tried {
-    pub(super) fn add(&mut self, other: &Tried) {
+impl Sample {
+    pub(super) fn add(&mut self, other: &Sample) {
         self.values += other.values;
         self.original += other.original;
         self.stored += other.stored;
@@ -39,7 +39,7 @@ impl Tried {
 #[derive(Default)]
 pub(super) struct Samples {
     /// In order, so that the same traffic gives the same proposals.
-    keys: BTreeMap<Box<[u8]>, Tried>,
+    keys: BTreeMap<Box<[u8]>, Sample>,
     bytes: usize,
 }
 
@@ -73,18 +73,18 @@ impl Samples {
         self.bytes += sample.len();
     }
 
-    fn tried(&mut self, key: &[u8]) -> Option<&mut Tried> {
+    fn tried(&mut self, key: &[u8]) -> Option<&mut Sample> {
         if !self.keys.contains_key(key) {
             if self.keys.len() == KEYS_MAX {
                 return None;
             }
-            self.keys.insert(key.into(), Tried::default());
+            self.keys.insert(key.into(), Sample::default());
         }
         self.keys.get_mut(key)
     }
 
     /// Each key of which something was tried.
-    pub(super) fn keys(&self) -> impl Iterator<Item = (&[u8], &Tried)> {
+    pub(super) fn keys(&self) -> impl Iterator<Item = (&[u8], &Sample)> {
         self.keys.iter().map(|(key, tried)| (&**key, tried))
     }
 }

@@ -69,7 +69,7 @@ pub(super) struct Burst {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Life {
     /// No command told.
-    Untold,
+    Unspecified,
     /// It ends; after so long if that was told as a time from now.
     Ends(Option<i64>),
     /// It was written, and nothing ends it.
@@ -162,7 +162,7 @@ impl Seen {
                 self.keys_beyond += 1;
                 return None;
             }
-            self.keys.insert(key.into(), KeyFacts { uses: 0, kind: "", life: Life::Untold });
+            self.keys.insert(key.into(), KeyFacts { uses: 0, kind: "", life: Life::Unspecified });
         }
         self.keys.get_mut(key)
     }
@@ -198,8 +198,8 @@ impl Life {
             TtlEffect::Set { milliseconds, .. } => Life::Ends(milliseconds),
             TtlEffect::SetAt { .. } => Life::Ends(None),
             TtlEffect::Drop | TtlEffect::Persist if matches!(self, Life::Ends(_)) => Life::Dropped,
-            TtlEffect::Drop if self == Life::Untold => Life::Endless,
-            TtlEffect::KeepOrCreate | TtlEffect::Create if self == Life::Untold => Life::Endless,
+            TtlEffect::Drop if self == Life::Unspecified => Life::Endless,
+            TtlEffect::KeepOrCreate | TtlEffect::Create if self == Life::Unspecified => Life::Endless,
             _ => self,
         }
     }

@@ -23,7 +23,7 @@ const DANGEROUS: [(&str, &str); 4] =
 
 /// What became of the keys of one family.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Fate {
+pub(super) struct TtlHistory {
     pub(super) ends: usize,
     pub(super) endless: usize,
     pub(super) dropped: usize,
@@ -36,7 +36,7 @@ pub(super) struct Fate {
 /// A TTL rule with what speaks for it.
 pub(super) struct Expiring {
     pub(super) rule: WrittenTtl,
-    pub(super) fate: Fate,
+    pub(super) fate: TtlHistory,
 }
 
 /// What was found out about keys' time to live.
@@ -53,11 +53,11 @@ pub(super) struct Guarding {
     pub(super) evidence: String,
 }
 
-impl Fate {
+impl TtlHistory {
     fn note(&mut self, info: &KeyFacts) {
         self.uses += info.uses;
         match info.life {
-            Life::Untold => {}
+            Life::Unspecified => {}
             Life::Ends(milliseconds) => {
                 self.ends += 1;
                 milliseconds.into_iter().for_each(|time| *self.lifetimes.entry(time).or_default() += 1);
@@ -67,7 +67,7 @@ impl Fate {
         }
     }
 
-    fn add(&mut self, other: &Fate) {
+    fn add(&mut self, other: &TtlHistory) {
         self.ends += other.ends;
         self.endless += other.endless;
         self.dropped += other.dropped;
@@ -107,7 +107,7 @@ impl Fate {
 pub(super) fn lifetimes(seen: &Seen, families: &Families, table: &Table) -> Lifetimes {
     let mut found = Lifetimes::default();
     let mut names = BTreeSet::new();
-    for (pattern, fate) in fates(seen, families) {
+    for (pattern, fate) in histories(seen, families) {
         match fate.verdict() {
             _ if !fate.is_enough() || found.rules.len() + found.endless.len() >= FAMILIES_MAX => {}
             (true, _) => {
@@ -125,8 +125,8 @@ pub(super) fn lifetimes(seen: &Seen, families: &Families, table: &Table) -> Life
 }
 
 /// The fate of each pattern's keys; families that begin alike and fare alike share one.
-fn fates(seen: &Seen, families: &Families) -> BTreeMap<String, Fate> {
-    let mut by_family: BTreeMap<Vec<Piece>, Fate> = BTreeMap::new();
+fn histories(seen: &Seen, families: &Families) -> BTreeMap<String, TtlHistory> {
+    let mut by_family: BTreeMap<Vec<Piece>, TtlHistory> = BTreeMap::new();
     for (key, info) in &seen.keys {
         if let Some(placed) = families.place(key) {
             let fate = by_family.entry(placed.pieces.clone()).or_default();
@@ -134,21 +134,21 @@ fn fates(seen: &Seen, families: &Families) -> BTreeMap<String, Fate> {
             fate.note(info);
         }
     }
-    let mut by_beginning: BTreeMap<String, Vec<(Vec<Piece>, Fate)>> = BTreeMap::new();
+    let mut by_beginning: BTreeMap<String, Vec<(Vec<Piece>, TtlHistory)>> = BTreeMap::new();
     for (pieces, fate) in by_family.into_iter().filter(|(_, fate)| fate.keys() > 0) {
         by_beginning.entry(beginning(&pieces)).or_default().push((pieces, fate));
     }
-    let mut fates = BTreeMap::new();
+    let mut histories = BTreeMap::new();
     for (beginning, of) in by_beginning {
         let alike = of.len() > 1 && of.iter().all(|(_, fate)| fate.verdict() == of[0].1.verdict());
         let one_slot = of.len() == 1 && of[0].0.len() > 1;
         for (pieces, fate) in of {
             let short = (alike || one_slot) && !beginning.is_empty();
             let pattern = if short { format!("{beginning}*") } else { glob(&pieces) };
-            fates.entry(pattern).or_insert_with(Fate::default).add(&fate);
+            histories.entry(pattern).or_insert_with(TtlHistory::default).add(&fate);
         }
     }
-    fates
+    histories
 }
 
 /// A family's first name with the mark behind it, as a pattern; empty where a slot or nothing stands there.

@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::time::Instant;
 
-use crate::command::{CommandId, Looked, Table};
+use crate::command::{CommandId, LastLookup, Table};
 use crate::link::owed::Seq;
 use crate::pipeline::packed_value::PackedValue;
 use respguard_resp::request::{Args, Parsed, ProtocolError, RequestParser, Span};
@@ -139,7 +139,7 @@ impl Batch {
     /// `bytes` begins with the first byte that has not been consumed.
     pub fn parse(&mut self, parser: &mut RequestParser, table: &Table, bytes: &[u8], whole_bytes_max: usize) -> Tail {
         assert!(bytes.len() <= BYTES_MAX, "an input buffer is no longer than that");
-        let mut looked = Looked::default();
+        let mut looked = LastLookup::default();
         let commands_max = if self.singly { 1 } else { COMMANDS_MAX };
         loop {
             // Most are whole, and need no more than this.
@@ -400,7 +400,7 @@ impl Batch {
     }
 
     #[inline(always)]
-    fn push(&mut self, (table, looked): (&Table, &mut Looked), bytes: &[u8], length: usize, inline: bool) {
+    fn push(&mut self, (table, looked): (&Table, &mut LastLookup), bytes: &[u8], length: usize, inline: bool) {
         let start = self.whole_bytes;
         let spans = &self.spans[self.whole_spans..];
         let base = if inline { &self.arena[..] } else { &bytes[start..start + length] };

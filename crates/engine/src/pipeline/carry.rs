@@ -12,7 +12,7 @@
 
 use super::decide::{Decision, whole};
 use super::gather::Search;
-use super::plan::{Note, Obstacle, Planner};
+use super::plan::{Note, Planner, SplitReason};
 use super::refusal::Refusal;
 use super::slot::Role;
 use crate::policy::{Between, Recognition};
@@ -47,7 +47,7 @@ struct Dropped {
     group: usize,
     members: Vec<usize>,
     whole: bool,
-    why: Obstacle,
+    why: SplitReason,
 }
 
 /// The group of a transaction, by its place among the gathered ones, that is not sent.
@@ -57,7 +57,7 @@ struct Refused {
 }
 
 impl Planner<'_> {
-    /// Whether what stands between the members of the group rides with them.
+    /// Whether what stands between the members of the group goes with them.
     pub(super) fn carries(&self, group: usize) -> bool {
         self.rules.policy.groups()[group].between == Between::Carry && self.may_be_apart(group)
     }
@@ -70,7 +70,7 @@ impl Planner<'_> {
         let (mut dropped, mut limit) = (Vec::new(), at + COMMANDS_MAX + AHEAD);
         let built = loop {
             let Some(built) = self.build_span(at, limit, before, trailing, &dropped) else {
-                self.tell_dropped(&dropped, Some(at));
+                self.report_dropped(&dropped, Some(at));
                 return None;
             };
             let Some(flaw) = self.flaw(at, &built, before) else { break built };
@@ -100,7 +100,7 @@ impl Planner<'_> {
             self.plan.waits_from = Some(at);
             return Some(Decision::Spanned(built.end));
         }
-        self.tell_dropped(&dropped, None);
+        self.report_dropped(&dropped, None);
         let first = self.plan.gathered[before.gathered].clone();
         if gathered.len() == 1 && first.members == built.end - at {
             let decision = whole(first.group, first.members);
@@ -110,7 +110,7 @@ impl Planner<'_> {
         if !self.rules.carries {
             let members = self.plan.members[first.first..first.first + first.members].to_vec();
             self.undo(before);
-            self.tell_dropped(&[Dropped { group: first.group, members, whole: true, why: Obstacle::Refused }], Some(at));
+            self.report_dropped(&[Dropped { group: first.group, members, whole: true, why: SplitReason::Refused }], Some(at));
             return Some(Decision::Send(Role::Plain));
         }
         Some(Decision::Spanned(self.push_span(at, built.end, before)))
@@ -132,7 +132,7 @@ impl Planner<'_> {
         }
     }
 
-    fn tell_dropped(&mut self, dropped: &[Dropped], only: Option<usize>) {
+    fn report_dropped(&mut self, dropped: &[Dropped], only: Option<usize>) {
         for Dropped { group, members, whole, why } in dropped {
             if only.is_some_and(|at| members.first() != Some(&at)) {
                 continue;
@@ -214,15 +214,16 @@ impl Planner<'_> {
         true
     }
 
-    /// Why a command cannot ride in the transaction that it stands in; `gathered` groups were there before.
-    pub(super) fn obstacle_to_carrying(&self, gathered: usize, at: usize) -> Option<Obstacle> {
+    /// Why a command cannot go in the transaction that it stands in; `gathered` groups were there before.
+    pub(super) fn obstacle_to_carrying(&self, gathered: usize, at: usize) -> Option<SplitReason> {
         if self.is_answered(at) || self.mark(at) as usize > gathered {
             return None;
         }
         let spec = self.rules.table.spec(self.batch.id(at));
-        let rides =
-            !(self.is_claimed(at) || self.concerns_other_slots(at)) && spec.may_ride(self.args(at)) && self.degrade(at).is_none();
-        (!rides).then_some(Obstacle::Ride)
+        let is_carried = !(self.is_claimed(at) || self.concerns_other_slots(at))
+            && spec.may_be_carried(self.args(at))
+            && self.degrade(at).is_none();
+        (!is_carried).then_some(SplitReason::NotCarried)
     }
 }
 

@@ -3,7 +3,7 @@
 use super::plan::{Answer, Barrier, Planner};
 use super::slot::Role;
 use crate::command::{ConnectionEffect, PinReason, Spec};
-use crate::policy::{Atomic, Member, Mode, Recognition, StandIn};
+use crate::policy::{Atomic, Fallback, Member, Mode, Recognition};
 use crate::session::affinity::Reason;
 use crate::session::transaction::Transaction as SessionTransaction;
 use respguard_resp::encode;
@@ -147,8 +147,8 @@ impl Planner<'_> {
             return None;
         }
         match self.rules.policy.degrade(self.rules.table, self.member(at))? {
-            StandIn::Blank { rule, blank } => Some(Decision::Answer(Answer::Degraded { rule, blank })),
-            StandIn::Error(error) => {
+            Fallback::Blank { rule, blank } => Some(Decision::Answer(Answer::Degraded { rule, blank })),
+            Fallback::Error(error) => {
                 let mut reply = Vec::new();
                 encode::error(&mut reply, &error);
                 Some(Decision::Fault(reply))

@@ -25,7 +25,7 @@ const EXPIRED_BYTES_MAX: usize = 4096;
 /// Of each argument: a large value says nothing about what comes next.
 const EXPIRED_ARGUMENT_BYTES_MAX: usize = 256;
 
-/// How long what is held waits for the rest of groups, whether that is worth it, and what rides.
+/// How long what is held waits for the rest of groups, whether that is worth it, and what is carried.
 ///
 /// ```text
 ///           a plan holds something            more has come
@@ -135,7 +135,7 @@ impl Dialogue {
         self.finds_sequence(is_answered, &bytes[batch.wire(0..1)], table, policy)
     }
 
-    /// Plans what the client has sent. `rules` says all but what is held and what rides.
+    /// Plans what the client has sent. `rules` says all but what is held and what is carried.
     pub fn plan(
         &self,
         (session, undecided): (&mut Session, &mut Undecided),

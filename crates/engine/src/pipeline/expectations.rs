@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::setnx;
 use super::violation::{Kind, Violation};
 use crate::command::{CommandId, Table};
-use crate::policy::reply::Wanted;
+use crate::policy::reply::ExpectedReply;
 use crate::policy::{Agree, Group, Member};
 use respguard_resp::head::Head;
 
@@ -14,7 +14,7 @@ use respguard_resp::head::Head;
 pub struct Expectations {
     agree: bool,
     /// For each command what its reply must be; empty where no member has an expectation.
-    wanted: Vec<Option<Arc<Wanted>>>,
+    wanted: Vec<Option<Arc<ExpectedReply>>>,
     /// The places of those that are a SETNX and go out as SET.
     turned: Vec<usize>,
     /// The first reply, kept because all others must be the same.
@@ -93,7 +93,7 @@ mod tests {
     use super::*;
 
     fn breach(agree: bool, wanted: &[&str], replies: &[&str]) -> Option<(u32, String, String)> {
-        let wanted = wanted.iter().map(|text| Wanted::parse(text).map(Arc::new)).collect();
+        let wanted = wanted.iter().map(|text| ExpectedReply::parse(text).map(Arc::new)).collect();
         let mut expectations = Expectations { agree, wanted, turned: Vec::new(), first: None, seen: 0, breach: None };
         replies.iter().for_each(|reply| expectations.admit(reply.as_bytes(), true));
         expectations.breach().map(|breach| (breach.place, breach.found.clone(), breach.wanted.clone()))

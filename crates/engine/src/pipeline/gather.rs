@@ -6,7 +6,7 @@
 
 use std::collections::HashSet;
 
-use super::plan::{Gathered, Note, Obstacle, Planner};
+use super::plan::{Gathered, Note, Planner, SplitReason};
 use crate::command::Spec;
 use crate::policy::{Member, Recognition};
 use respguard_resp::request::Args;
@@ -33,9 +33,9 @@ pub(super) struct Search {
     pub(super) open: bool,
     /// Something stands between the members, or behind them.
     apart: bool,
-    pub(super) obstacle: Option<Obstacle>,
+    pub(super) obstacle: Option<SplitReason>,
     /// What has ended the search for members that are optional.
-    ended_by: Option<Obstacle>,
+    ended_by: Option<SplitReason>,
     /// Up to which command it goes.
     limit: usize,
     /// Where nothing changes places: how many groups had been gathered before those of this transaction.
@@ -47,7 +47,7 @@ impl Search {
         Search { group, first, whole, open: true, apart: false, obstacle: None, ended_by: None, limit, carried: None }
     }
 
-    /// What stands between the members rides with them; so many groups were gathered before this transaction.
+    /// What stands between the members goes with them; so many groups were gathered before this transaction.
     pub(super) fn carrying(self, gathered: usize) -> Search {
         Search { carried: Some(gathered), ..self }
     }
@@ -74,7 +74,7 @@ impl Planner<'_> {
         let behind = search.obstacle.is_none() && to_the_end;
         let awaits_more = search.open && self.more && to_the_end && !self.is_overdue(at);
         if search.whole > 1 && search.obstacle.is_none() && self.passes_crossed(search.group, &self.plan.members[first..]) {
-            search.obstacle = Some(Obstacle::CrossSlot);
+            search.obstacle = Some(SplitReason::CrossSlot);
         }
         if search.whole > 1 && search.obstacle.is_none() && !awaits_more {
             self.plan.members.truncate(first + search.whole);
@@ -198,21 +198,21 @@ impl Planner<'_> {
     }
 
     /// Why the members found so far cannot go past the command at `next`.
-    fn obstacle(&self, first: usize, next: usize) -> Option<Obstacle> {
+    fn obstacle(&self, first: usize, next: usize) -> Option<SplitReason> {
         let table = self.rules.table;
         let (spec, args) = (table.spec(self.batch.id(next)), self.args(next));
         if spec.touches_nothing(args) {
             return None;
         }
         if !spec.is_plain_keyed(args) {
-            return Some(Obstacle::Command);
+            return Some(SplitReason::Command);
         }
         self.plan.members[first..].iter().find_map(|&member| {
             let (other, theirs) = (table.spec(self.batch.id(member)), self.args(member));
             if !other.is_plain_keyed(theirs) {
-                return Some(Obstacle::Member);
+                return Some(SplitReason::Member);
             }
-            have_a_key_in_common((spec, args), (other, theirs)).then_some(Obstacle::Key)
+            have_a_key_in_common((spec, args), (other, theirs)).then_some(SplitReason::Key)
         })
     }
 
@@ -236,7 +236,7 @@ impl Planner<'_> {
                 Note::Expired { group, members }
             } else {
                 let is_cut = search.carried.is_some() && search.limit < self.batch.len();
-                Note::Broken { group, members, why: search.obstacle.or(is_cut.then_some(Obstacle::TooMuch)) }
+                Note::Broken { group, members, why: search.obstacle.or(is_cut.then_some(SplitReason::TooMuch)) }
             });
         } else if let (Some(why), true) = (search.obstacle, search.whole > 1) {
             self.plan.notes.push(Note::Obstructed { group, members, why });

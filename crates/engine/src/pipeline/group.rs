@@ -8,13 +8,13 @@ use given_ttl::{GivenTtl, TakeBack};
 use smallvec::SmallVec;
 
 use super::expectations::Expectations;
+use super::failure_tracker::FailureTracker;
 use super::finding::Finding;
 use super::guard::Guard;
 use super::in_doubt::InDoubt;
 use super::named_keys::NamedKeys;
 use super::reading::{Findings, Part};
 use super::reply_checks::ReplyChecks;
-use super::score::Score;
 use super::violation::{Kind, Violation, error_word};
 use super::wire::{BEGUN, Injected};
 use crate::command::{CommandId, Table};
@@ -170,12 +170,12 @@ impl WrappedGroup {
         self
     }
 
-    /// The commands are those of these groups and of others that ride with them, among them groups that are only observed;
+    /// The commands are those of these groups and of others that go with them, among them groups that are only observed;
     /// `requests` are they, as they are sent again where the transaction does not run.
     pub fn carrying(
         mut self,
         groups: Vec<CarriedGroup>,
-        observed: Vec<(Vec<u32>, Score)>,
+        observed: Vec<(Vec<u32>, FailureTracker)>,
         requests: Vec<Vec<u8>>,
     ) -> WrappedGroup {
         self.carried = Some(Box::new(Carried::new(groups, observed, requests, self.members.len())));
@@ -192,12 +192,12 @@ impl WrappedGroup {
 
     /// Frames that the upstream owes for it: those of its preflight, MULTI, each member, each command of our own, EXEC.
     pub fn frames(&self) -> u32 {
-        self.lead() + self.queued() + 2
+        self.frames_in_front() + self.queued() + 2
     }
 
     /// Frames before the one of MULTI.
-    fn lead(&self) -> u32 {
-        self.guard.as_ref().map_or(0, |guard| guard.lead())
+    fn frames_in_front(&self) -> u32 {
+        self.guard.as_ref().map_or(0, |guard| guard.frames_in_front())
     }
 
     /// Whether it is to be sent once more.
@@ -284,9 +284,9 @@ impl WrappedGroup {
         if self.is_in_doubt() {
             return self.admit_inquiry(frame, out, findings);
         }
-        let (at, lead) = (self.answered, self.lead());
+        let (at, frames_in_front) = (self.answered, self.frames_in_front());
         self.answered += 1;
-        let Some(place) = at.checked_sub(lead) else {
+        let Some(place) = at.checked_sub(frames_in_front) else {
             if let Some(guard) = &mut self.guard {
                 guard.admit(at, frame);
             }

@@ -2,7 +2,7 @@
 
 use crate::preflight::once::REPLIES_BYTES_MAX;
 use crate::preflight::request::Answer;
-use crate::preflight::rollback::{Begun, FRAMES};
+use crate::preflight::rollback::{BeginReply, FRAMES};
 use crate::preflight::{Duplicate, Preflight, Rollback, Verdict};
 use respguard_resp::scan::{elements, split_pushes};
 use respguard_resp::{Protocol, encode, value};
@@ -84,7 +84,7 @@ impl Guard {
             Answer::Guard => {}
             Answer::Watch => self.watched &= frame == b"+OK\r\n",
             Answer::Verdict => self.verdict = self.preflight.verdict(frame),
-            Answer::Begun => self.note_begun(Begun::read(frame)),
+            Answer::Begun => self.note_begun(BeginReply::read(frame)),
         }
         if value::is_error(frame) {
             self.error.get_or_insert_with(|| frame.into());
@@ -92,20 +92,20 @@ impl Guard {
     }
 
     /// What was asked before comes first.
-    fn note_begun(&mut self, begun: Begun) {
+    fn note_begun(&mut self, begun: BeginReply) {
         let asked = self.preflight.frames() > FRAMES;
         if asked && self.verdict != Verdict::Fine {
             return;
         }
         self.verdict = match begun {
-            Begun::Kept => Verdict::Fine,
-            Begun::Refused(why) => Verdict::Unkept { why },
-            Begun::Missing => Verdict::Missing,
+            BeginReply::Saved => Verdict::Fine,
+            BeginReply::Refused(why) => Verdict::Unkept { why },
+            BeginReply::Missing => Verdict::Missing,
         };
     }
 
     /// Frames before the one of MULTI.
-    pub(super) fn lead(&self) -> u32 {
+    pub(super) fn frames_in_front(&self) -> u32 {
         self.preflight.frames()
     }
 

@@ -11,18 +11,18 @@ use crate::session::transaction::Transaction as SessionTransaction;
 #[derive(Debug)]
 pub enum Large {
     /// It is passed on as it comes, over a connection of the client's own.
-    Through(Through),
+    PassThrough(PassThrough),
     /// It changes its connection unseen, so that the client keeps that one, and all that follows is passed on unread.
     Tunnel,
     /// Nothing of it is sent.
     Discard(Answer),
     /// Nothing of it is sent, and what aborts the client's own MULTI goes out in its place.
-    Spoil(&'static str),
+    AbortTransaction(&'static str),
 }
 
 /// How a request is cut through.
 #[derive(Debug)]
-pub struct Through {
+pub struct PassThrough {
     /// Why the client has a connection of its own.
     pub reason: Reason,
     /// What its reply means.
@@ -44,13 +44,13 @@ enum Change {
 
 const TOO_LONG: &str = "ERR respguard: the command is too long to be read whole, and was not sent";
 
-impl Through {
+impl PassThrough {
     fn plain(reason: Reason) -> Large {
-        Large::Through(Through { reason, role: Role::Plain, waits: reason == Reason::Blocking, change: Change::Nothing })
+        Large::PassThrough(PassThrough { reason, role: Role::Plain, waits: reason == Reason::Blocking, change: Change::Nothing })
     }
 
     fn queued(reason: Reason, change: Change) -> Large {
-        Large::Through(Through { reason, role: Role::Queued, waits: false, change })
+        Large::PassThrough(PassThrough { reason, role: Role::Queued, waits: false, change })
     }
 
     /// The request is on its way.
@@ -76,10 +76,10 @@ pub fn decide(session: &Session, spec: &Spec, arguments: usize) -> Large {
         {
             Large::Discard(Answer::Refuse(session.missed.text()))
         }
-        SessionTransaction::Open if is_refused => Through::queued(Reason::Large, Change::Nothing),
+        SessionTransaction::Open if is_refused => PassThrough::queued(Reason::Large, Change::Nothing),
         SessionTransaction::Open => decide_queued(spec.connection, spec.present),
         // The server answers an error, which changes nothing.
-        _ if is_refused || !spec.present => Through::plain(Reason::Large),
+        _ if is_refused || !spec.present => PassThrough::plain(Reason::Large),
         _ => decide_effect(session, spec.connection, arguments),
     }
 }
@@ -89,44 +89,46 @@ fn decide_effect(session: &Session, effect: ConnectionEffect, arguments: usize) 
         ConnectionEffect::Subscribe(_) | ConnectionEffect::Unsubscribe(_) => {
             let frames = u32::try_from(arguments.saturating_sub(1)).unwrap_or(u32::MAX);
             let (reason, role) = (Reason::Subscription, Role::Subscription { frames, confirmed: 0 });
-            Large::Through(Through { reason, role, waits: false, change: Change::Subscribes })
+            Large::PassThrough(PassThrough { reason, role, waits: false, change: Change::Subscribes })
         }
-        _ if session.in_subscribe_mode() => Through::plain(Reason::Large),
+        _ if session.in_subscribe_mode() => PassThrough::plain(Reason::Large),
         ConnectionEffect::Transaction(Transaction::Watch) => {
             let (reason, role) = (Reason::Transaction, Role::Plain);
-            Large::Through(Through { reason, role, waits: false, change: Change::Watches })
+            Large::PassThrough(PassThrough { reason, role, waits: false, change: Change::Watches })
         }
-        ConnectionEffect::None | ConnectionEffect::Transaction(_) | ConnectionEffect::Spare => Through::plain(Reason::Large),
+        ConnectionEffect::None | ConnectionEffect::Transaction(_) | ConnectionEffect::Spare => PassThrough::plain(Reason::Large),
         // A number so long is none.
-        ConnectionEffect::Pin(PinReason::Wait) | ConnectionEffect::Lane(Lane::Select) => Through::plain(Reason::Large),
-        ConnectionEffect::Blocking => Through::plain(Reason::Blocking),
+        ConnectionEffect::Pin(PinReason::Wait) | ConnectionEffect::Lane(Lane::Select) => PassThrough::plain(Reason::Large),
+        ConnectionEffect::Blocking => PassThrough::plain(Reason::Blocking),
         ConnectionEffect::ClientCommand(_) | ConnectionEffect::Lane(_) => Large::Discard(Answer::Refuse(TOO_LONG)),
         ConnectionEffect::Monitor
         | ConnectionEffect::Quit
         | ConnectionEffect::Reset
         | ConnectionEffect::Pin(PinReason::Replication | PinReason::Shutdown) => Large::Tunnel,
-        ConnectionEffect::Pin(_) => Through::plain(Reason::Exclusive),
+        ConnectionEffect::Pin(_) => PassThrough::plain(Reason::Exclusive),
     }
 }
 
 fn decide_queued(effect: ConnectionEffect, present: bool) -> Large {
     match effect {
-        _ if !present => Through::queued(Reason::Large, Change::Queued),
+        _ if !present => PassThrough::queued(Reason::Large, Change::Queued),
         // The server refuses these two without giving the transaction up.
-        ConnectionEffect::Transaction(Transaction::Multi | Transaction::Watch) => Through::queued(Reason::Large, Change::Nothing),
+        ConnectionEffect::Transaction(Transaction::Multi | Transaction::Watch) => {
+            PassThrough::queued(Reason::Large, Change::Nothing)
+        }
         ConnectionEffect::None
         | ConnectionEffect::Transaction(_)
         | ConnectionEffect::Blocking
         | ConnectionEffect::Spare
         | ConnectionEffect::Lane(Lane::Select)
-        | ConnectionEffect::Monitor => Through::queued(Reason::Large, Change::Queued),
-        ConnectionEffect::ClientCommand(_) | ConnectionEffect::Lane(_) => Large::Spoil(TOO_LONG),
+        | ConnectionEffect::Monitor => PassThrough::queued(Reason::Large, Change::Queued),
+        ConnectionEffect::ClientCommand(_) | ConnectionEffect::Lane(_) => Large::AbortTransaction(TOO_LONG),
         ConnectionEffect::Subscribe(_)
         | ConnectionEffect::Unsubscribe(_)
         | ConnectionEffect::Quit
         | ConnectionEffect::Reset
         | ConnectionEffect::Pin(PinReason::Replication) => Large::Tunnel,
-        ConnectionEffect::Pin(_) => Through::queued(Reason::Exclusive, Change::Queued),
+        ConnectionEffect::Pin(_) => PassThrough::queued(Reason::Exclusive, Change::Queued),
     }
 }
 
@@ -149,17 +151,17 @@ mod tests {
     fn within_multi_what_the_server_queues_counts_and_nothing_else() {
         for (name, arguments, commands) in [("set", 3, 1), ("set", 2, 0), ("watch", 2, 0), ("blpop", 3, 1), ("exec", 2, 0)] {
             let mut session = in_multi();
-            let Large::Through(through) = decided(&session, name, arguments) else { panic!("{name} is cut through") };
+            let Large::PassThrough(through) = decided(&session, name, arguments) else { panic!("{name} is cut through") };
             through.begin(&mut session);
             assert!(through.role.is_queued() && session.queue.commands == commands, "{name}");
         }
-        assert!(matches!(decided(&in_multi(), "client|setname", 3), Large::Spoil(_)));
+        assert!(matches!(decided(&in_multi(), "client|setname", 3), Large::AbortTransaction(_)));
     }
 
     #[test]
     fn a_database_of_so_many_digits_is_none_and_the_server_says_so() {
         let mut session = Session::default();
-        let Large::Through(through) = decided(&session, "select", 2) else { panic!("it is cut through") };
+        let Large::PassThrough(through) = decided(&session, "select", 2) else { panic!("it is cut through") };
         through.begin(&mut session);
         assert!(matches!(through.role, Role::Plain) && session.transaction.is_idle());
     }
@@ -174,7 +176,7 @@ mod tests {
     fn a_large_watch_watches_and_one_with_wrong_arguments_does_not() {
         for (name, arguments, watches) in [("watch", 2, true), ("watch", 1, false)] {
             let mut session = Session::default();
-            let Large::Through(through) = decided(&session, name, arguments) else { panic!("{name} is cut through") };
+            let Large::PassThrough(through) = decided(&session, name, arguments) else { panic!("{name} is cut through") };
             through.begin(&mut session);
             assert_eq!(!session.transaction.is_idle(), watches, "{arguments}");
         }
@@ -183,7 +185,7 @@ mod tests {
     #[test]
     fn a_large_subscription_waits_for_each_confirmation() {
         let mut session = Session::default();
-        let Large::Through(through) = decided(&session, "subscribe", 4) else { panic!("it is cut through") };
+        let Large::PassThrough(through) = decided(&session, "subscribe", 4) else { panic!("it is cut through") };
         through.begin(&mut session);
         assert!(matches!(through.role, Role::Subscription { frames: 3, .. }));
         assert!(session.subscriptions.is_changing());

@@ -41,7 +41,7 @@ impl Planner<'_> {
         let (policy, mut budget) = (self.rules.policy, Budget { looks: LOOKS_MAX, searches: SEARCHES_MAX, busy: None });
         for &stray in &strays {
             for group in policy.perhaps_missed(self.member(stray)) {
-                if budget.looks == 0 || budget.searches == 0 || self.is_told(group) {
+                if budget.looks == 0 || budget.searches == 0 || self.is_reported(group) {
                     continue;
                 }
                 budget.looks -= 1;
@@ -53,7 +53,7 @@ impl Planner<'_> {
         self.plan.strays = strays;
     }
 
-    fn is_told(&self, group: usize) -> bool {
+    fn is_reported(&self, group: usize) -> bool {
         self.plan.notes.iter().any(|note| matches!(note, Note::NearMiss { group: told, .. } if *told == group))
     }
 

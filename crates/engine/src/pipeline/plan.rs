@@ -18,7 +18,7 @@ use super::ttl::Undecided;
 use crate::session::{Admission, Session};
 
 pub use fast_path::passes_whole;
-pub use note::{Note, Obstacle};
+pub use note::{Note, SplitReason};
 pub(super) use outcome::Gathered;
 pub use outcome::Plan;
 pub(super) use planner::Planner;
@@ -68,7 +68,7 @@ impl Planner<'_> {
             self.note_slow(at..at + 1);
             if self.is_answered(at) {
                 self.end_run(at);
-                self.plan.roles.push(Role::Own);
+                self.plan.roles.push(Role::ProxyReply);
                 at += 1;
                 self.run = at;
                 continue;
@@ -111,14 +111,14 @@ impl Planner<'_> {
                 }
                 Decision::Answer(by) => {
                     self.end_run(at);
-                    self.plan.roles.push(Role::Own);
+                    self.plan.roles.push(Role::ProxyReply);
                     self.plan.steps.push(Step::Answer { command: at, by });
                     at += 1;
                     self.run = at;
                 }
                 Decision::Fault(reply) => {
                     self.end_run(at);
-                    self.plan.roles.push(Role::Own);
+                    self.plan.roles.push(Role::ProxyReply);
                     self.plan.steps.push(Step::Refuse { command: at, reply });
                     at += 1;
                     self.run = at;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::violation::{Kind, Violation};
 use crate::command::{CommandId, Table};
-use crate::preflight::{self, Fault, Lack};
+use crate::preflight::{self, Fault, Unsupported};
 use respguard_resp::{encode, value};
 
 /// Bytes of an error that are repeated in the replies of those that it is not about.
@@ -16,7 +16,7 @@ pub enum Refusal {
     /// A member would fail whatever its keys hold, or nobody can tell.
     Member(preflight::Refusal),
     /// Its preflight cannot run.
-    Lacking(Lack),
+    Lacking(Unsupported),
     /// Its keys lie in several slots of a cluster.
     Crossed(Crossing),
     /// Nobody knows whether its preflight can run: the server was asked and did not say.

@@ -51,7 +51,7 @@ const NO_TTL: &str = "it would leave a key without a TTL";
 const LONG_TTL: &str = "its TTL is longer than max";
 
 /// The commands behind a write, which may still give its keys a TTL.
-pub(super) struct Ahead<'p, 'a, I> {
+pub(super) struct Lookahead<'p, 'a, I> {
     planner: &'p Planner<'a>,
     commands: I,
     /// One key was looked for: most commands have no other.
@@ -60,10 +60,10 @@ pub(super) struct Ahead<'p, 'a, I> {
     expiring: Option<HashSet<&'a [u8]>>,
 }
 
-impl<I: Iterator<Item = usize> + Clone> Ahead<'_, '_, I> {
+impl<I: Iterator<Item = usize> + Clone> Lookahead<'_, '_, I> {
     /// Whether one of the commands may give the key a TTL, or take it away.
     pub(super) fn may_expire(&mut self, key: &[u8]) -> bool {
-        let Ahead { planner, commands, asked, expiring } = self;
+        let Lookahead { planner, commands, asked, expiring } = self;
         if !std::mem::replace(asked, true) {
             return commands.clone().any(|at| {
                 let mut may = false;
@@ -87,14 +87,14 @@ impl<'a> Planner<'a> {
         let command = self.member(at);
         let rejecting = |rule: &&Arc<GuardRule>| rule.action == GuardAction::Reject && policy.mode_of(rule.mode) == Mode::Enforce;
         let mut guards = policy.guards_of(self.rules.table, command).filter(rejecting);
-        let tripped = guards.find_map(|rule| Some((rule, rule.trip(command, self.rules.table)?)));
-        if let Some((rule, trip)) = tripped {
+        let tripped = guards.find_map(|rule| Some((rule, rule.breach(command, self.rules.table)?)));
+        if let Some((rule, breach)) = tripped {
             let (kind, sort) = (Some(Kind::Guard), "guard");
             return Some(Refusal {
                 kind,
                 rule: Arc::clone(&rule.name),
                 sort,
-                why: trip.to_string(),
+                why: breach.to_string(),
                 reason: None,
                 key_pattern: None,
             });
@@ -154,8 +154,8 @@ impl<'a> Planner<'a> {
     }
 
     /// What may become of the TTLs of keys at these commands, as far as they are looked at.
-    pub(super) fn ahead<I: Iterator<Item = usize>>(&self, commands: I) -> Ahead<'_, 'a, std::iter::Take<I>> {
-        Ahead { planner: self, commands: commands.take(LOOK_AHEAD), asked: false, expiring: None }
+    pub(super) fn ahead<I: Iterator<Item = usize>>(&self, commands: I) -> Lookahead<'_, 'a, std::iter::Take<I>> {
+        Lookahead { planner: self, commands: commands.take(LOOK_AHEAD), asked: false, expiring: None }
     }
 
     /// The keys that the command may give a TTL, or take away.
@@ -289,7 +289,7 @@ impl<'a> Planner<'a> {
         } else {
             self.end_run(at);
             self.plan.steps.push(Step::Refuse { command: at, reply });
-            self.plan.roles.push(Role::Own);
+            self.plan.roles.push(Role::ProxyReply);
             self.skip(at + 1);
         }
     }
@@ -362,7 +362,7 @@ impl<'a> Planner<'a> {
     pub(super) fn note_flags(&mut self, at: usize) {
         let (policy, table, batch, bytes) = (self.rules.policy, self.rules.table, self.batch, self.bytes);
         let command = Member { id: batch.id(at), args: batch.args(bytes, at) };
-        for rule in policy.guards_of(table, command).filter(|rule| rule.trip(command, table).is_some()) {
+        for rule in policy.guards_of(table, command).filter(|rule| rule.breach(command, table).is_some()) {
             let violation = Violation::new(Kind::Guard).rule(&rule.name).commands([table.spec(command.id).name()]);
             let violation = violation.key(named_keys::of_command(policy, table, command));
             self.plan.found.push(Finding::Violation(violation));

@@ -30,14 +30,14 @@ pub struct ReplyCheck {
     /// Values in it may be compressed.
     unpack: Option<Box<Unpack>>,
     /// SET was sent for SETNX.
-    turned: Option<Turned>,
+    turned: Option<ConvertedReply>,
     /// The command's key, where violations name it.
     key: Option<Box<str>>,
 }
 
 /// A reply that is turned back into that of SETNX, and what has come of it.
 #[derive(Debug)]
-struct Turned {
+struct ConvertedReply {
     rule: Arc<str>,
     reply: Vec<u8>,
 }
@@ -55,7 +55,7 @@ impl ReplyCheck {
         if expects.is_empty() && guards.is_empty() && turned.is_none() && unpack.is_none() {
             return None;
         }
-        let turned = turned.map(|rule| Turned { rule: Arc::clone(rule), reply: Vec::new() });
+        let turned = turned.map(|rule| ConvertedReply { rule: Arc::clone(rule), reply: Vec::new() });
         let key = named_keys::of_command(policy, table, command);
         Some(Box::new(ReplyCheck { command: command.id, expects, guards, bytes: 0, replaced: false, unpack, turned, key }))
     }
@@ -74,7 +74,8 @@ impl ReplyCheck {
         if !part.last {
             return;
         }
-        let Turned { rule, reply } = std::mem::replace(turned, Turned { rule: Arc::clone(&turned.rule), reply: Vec::new() });
+        let ConvertedReply { rule, reply } =
+            std::mem::replace(turned, ConvertedReply { rule: Arc::clone(&turned.rule), reply: Vec::new() });
         if reply.starts_with(b"-NOPERM ") {
             findings.found.push(Finding::SetnxFixRefused { rule });
         }

@@ -16,7 +16,7 @@ use super::finding::Finding;
 use super::group::{self, Behind, Returned, WrappedGroup};
 use super::reading::{ClientSide, Findings, Part, Reading};
 use super::sequencer::Sequencer;
-use super::slot::{Early, GroupSlot, Role, ScoreId, Slot};
+use super::slot::{BufferedReply, GroupSlot, Role, Slot, TrackerId};
 use crate::command::CommandId;
 use crate::link::owed::{Owed, ReplyTo, Seq};
 use respguard_resp::value;
@@ -69,29 +69,29 @@ impl Sequencer {
         }
         let is_next = seq == self.first;
         let Some(slot) = self.slot(seq) else { return reading.found.push(Finding::CloseUpstream) };
-        let (command, score, silent) = (slot.command, slot.score, slot.silent);
-        let role = std::mem::replace(&mut slot.role, Role::Own);
+        let (command, tracker, silent) = (slot.command, slot.tracker, slot.silent);
+        let role = std::mem::replace(&mut slot.role, Role::ProxyReply);
         let (mut early, role) = match role {
-            Role::Early(mut early) => match early.rest.take() {
+            Role::Buffered(mut early) => match early.rest.take() {
                 Some(rest) => (Some(early), rest),
-                None => return self.close_for(seq, Role::Early(early), reading.found),
+                None => return self.close_for(seq, Role::Buffered(early), reading.found),
             },
-            Role::Held | Role::Own | Role::Member => return self.close_for(seq, role, reading.found),
+            Role::Held | Role::ProxyReply | Role::Member => return self.close_for(seq, role, reading.found),
             role => (None, role),
         };
-        let mut slot = Slot { role, command, score, silent };
+        let mut slot = Slot { role, command, tracker, silent };
         if is_next {
             let done = self.read_visibly(&mut slot, reading, out);
             if done {
                 return self.leave(1, out);
             }
         } else {
-            let mut waiting = early.take().unwrap_or_else(|| Box::new(Early { reply: Vec::new(), rest: None }));
+            let mut waiting = early.take().unwrap_or_else(|| Box::new(BufferedReply { reply: Vec::new(), rest: None }));
             let before = waiting.reply.len();
             let done = self.read_visibly(&mut slot, reading, &mut waiting.reply);
             self.waits_longer(before, waiting.reply.len());
-            waiting.rest = (!done).then(|| std::mem::replace(&mut slot.role, Role::Own));
-            slot.role = Role::Early(waiting);
+            waiting.rest = (!done).then(|| std::mem::replace(&mut slot.role, Role::ProxyReply));
+            slot.role = Role::Buffered(waiting);
         }
         if let Some(place) = self.slot(seq) {
             *place = slot;
@@ -142,7 +142,7 @@ impl Sequencer {
             }
             Role::Lane => {
                 out.extend_from_slice(piece);
-                reading.session.hear_reply(piece);
+                reading.session.note_reply(piece);
             }
             Role::Mode(mode, on) => {
                 if part.first && !value::is_error(piece) {
@@ -153,28 +153,28 @@ impl Sequencer {
             Role::Redirect => reading.session.tracking.translate(piece, out),
             Role::Verdict => {
                 if part.first {
-                    reading.session.hear(!value::is_error(piece));
+                    reading.session.note_answer(!value::is_error(piece));
                 }
                 if !reading.session.accepted {
                     out.extend_from_slice(piece);
                 }
             }
             Role::Unblock => {
-                reading.session.hear(piece != NOT_BLOCKED);
+                reading.session.note_answer(piece != NOT_BLOCKED);
                 if reading.session.accepted {
                     out.extend_from_slice(piece);
                 }
             }
             Role::Hello => hello::admit(piece, part.first, reading.session, context.client_id, out),
             Role::Discard => {}
-            Role::Group(_) | Role::Member | Role::Own | Role::Held | Role::Early(_) | Role::Ahead(_) => {
+            Role::Group(_) | Role::Member | Role::ProxyReply | Role::Held | Role::Buffered(_) | Role::ReadAhead(_) => {
                 reading.found.push(Finding::CloseUpstream);
             }
         }
         if part.first
-            && let Some(score) = slot.score
+            && let Some(tracker) = slot.tracker
         {
-            self.count(score, slot.command, reading);
+            self.count(tracker, slot.command, reading);
         }
         part.last
     }
@@ -183,17 +183,17 @@ impl Sequencer {
     /// none unless they are the next to leave.
     pub fn takes_plain(&self, first: Seq, most: u32) -> u32 {
         let (head, tail) = self.queue.as_slices();
-        let score = match head.first() {
-            Some(slot) if first == self.first => slot.score,
+        let tracker = match head.first() {
+            Some(slot) if first == self.first => slot.tracker,
             _ => return 0,
         };
-        let most = match score {
-            Some(id) => self.scores.get(self.place_of(id)).map_or(0, |score| score.takes_unread(most)),
+        let most = match tracker {
+            Some(id) => self.trackers.get(self.place_of(id)).map_or(0, |tracker| tracker.takes_unread(most)),
             None => most,
         };
-        let plain = Slot::plain_run(head, score, most as usize);
+        let plain = Slot::plain_run(head, tracker, most as usize);
         // The ring goes on at its other end.
-        let wrapped = if plain == head.len() { Slot::plain_run(tail, score, most as usize - plain) } else { 0 };
+        let wrapped = if plain == head.len() { Slot::plain_run(tail, tracker, most as usize - plain) } else { 0 };
         (plain + wrapped) as u32
     }
 
@@ -202,14 +202,14 @@ impl Sequencer {
         let ClientSide { out, found, context, .. } = client;
         out.extend_from_slice(replies);
         self.owed -= frames as usize;
-        if let Some(id) = self.queue.front().and_then(|slot| slot.score) {
+        if let Some(id) = self.queue.front().and_then(|slot| slot.tracker) {
             let place = self.place_of(id);
             let answered = self.queue.iter().take(frames as usize).map(|slot| slot.command);
-            if let Some(score) = self.scores.get_mut(place)
-                && score.admit_unread(answered)
+            if let Some(tracker) = self.trackers.get_mut(place)
+                && tracker.admit_unread(answered)
             {
-                score.tell(context.table, found);
-                self.forget_scores();
+                tracker.report(context.table, found);
+                self.forget_trackers();
             }
         }
         self.leave_plain(frames as usize, out);
@@ -323,7 +323,7 @@ impl Sequencer {
             self.marked.retain(|marked| *marked != seq);
         }
         let Some(slot) = self.slot(seq) else { return };
-        let Role::Group(mut place) = std::mem::replace(&mut slot.role, Role::Own) else { return };
+        let Role::Group(mut place) = std::mem::replace(&mut slot.role, Role::ProxyReply) else { return };
         let GroupSlot { group, apart, replies } = &mut *place;
         let members = group.reply_count();
         self.waits_longer(replies.len(), 0);
@@ -353,7 +353,7 @@ impl Sequencer {
                 Ok(reply) => answered.push((at, reply)),
                 Err(request) => {
                     if let Some(slot) = self.slot(at) {
-                        *slot = Slot { role: Role::Held, command: CommandId::UNKNOWN, score: None, silent: false };
+                        *slot = Slot { role: Role::Held, command: CommandId::UNKNOWN, tracker: None, silent: false };
                     }
                     self.returned.commands.push((at, request));
                 }
@@ -363,12 +363,12 @@ impl Sequencer {
         answered.into_iter().for_each(|(at, reply)| self.fill(at, reply, out));
     }
 
-    fn count(&mut self, id: ScoreId, command: CommandId, reading: &mut Reading<'_>) {
-        if let Some(score) = self.score(id)
-            && score.admit(command, reading.piece, reading.part.last)
+    fn count(&mut self, id: TrackerId, command: CommandId, reading: &mut Reading<'_>) {
+        if let Some(tracker) = self.tracker(id)
+            && tracker.admit(command, reading.piece, reading.part.last)
         {
-            score.tell(reading.context.table, reading.found);
-            self.forget_scores();
+            tracker.report(reading.context.table, reading.found);
+            self.forget_trackers();
         }
     }
 }

@@ -11,6 +11,7 @@ use std::num::NonZeroU32;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use super::failure_tracker::{FailureTracker, FirstCommands};
 use super::group::WrappedGroup;
 use super::group_pool::GroupPool;
 use super::lazy_queue::LazyQueue;
@@ -18,8 +19,7 @@ use super::packed_reply::PackedReplies;
 use super::probe::Probe;
 use super::reads_ahead::ReadsAhead;
 use super::reply_checks::ExecChecks;
-use super::score::{Companions, Score};
-use super::slot::{GroupSlot, Question, Role, ScoreId, Slot};
+use super::slot::{GroupSlot, Question, Role, Slot, TrackerId};
 use crate::command::CommandId;
 use crate::link::owed::{Owed, ReplyTo, Seq};
 use crate::session::reply_mode::ReplyMode;
@@ -37,10 +37,10 @@ pub struct Sequencer {
     pub(super) questions: LazyQueue<Question>,
     asked: u64,
     /// The pipelines that are not yet answered, and the number of the first.
-    pub(super) scores: VecDeque<Score>,
+    pub(super) trackers: VecDeque<FailureTracker>,
     pub(super) first_score: u32,
     /// What the client's own open transaction has queued.
-    pub(super) transaction: Option<Box<Companions>>,
+    pub(super) transaction: Option<Box<FirstCommands>>,
     /// What checks the replies within it.
     pub(super) exec_checks: ExecChecks,
     /// TTLs in milliseconds that probes before a write have found.
@@ -112,7 +112,7 @@ impl Sequencer {
     pub fn shrink(&mut self) {
         if self.queue.is_empty() && self.queue.capacity() > IDLE_SLOTS_MAX {
             self.queue = VecDeque::new();
-            self.scores = VecDeque::new();
+            self.trackers = VecDeque::new();
         }
         if self.questions.is_untouched() && self.again.is_untouched() && self.marked.is_untouched() {
             return;
@@ -193,27 +193,27 @@ impl Sequencer {
 
     /// A place for a command that is sent now: `reserved` for it, or the next. Its reply is one frame; (un)subscribing may
     /// turn out to be owed more: its first confirmation tells, for an error would be the only one.
-    pub fn push(&mut self, reserved: Option<Seq>, role: Role, command: CommandId, score: Option<ScoreId>) -> Seq {
+    pub fn push(&mut self, reserved: Option<Seq>, role: Role, command: CommandId, tracker: Option<TrackerId>) -> Seq {
         self.owed += 1;
         match &role {
             Role::Checked(check) | Role::QueuedChecked(check) => self.asks_packed |= check.unpacks(),
-            Role::Ahead(read) => self.ahead.note(read),
+            Role::ReadAhead(read) => self.ahead.note(read),
             _ => {}
         }
-        self.put(reserved, role, command, score)
+        self.put(reserved, role, command, tracker)
     }
 
     /// The next places, for commands whose replies are the client's as they are.
-    pub fn push_plain(&mut self, commands: impl ExactSizeIterator<Item = CommandId>, score: Option<ScoreId>) -> Seq {
+    pub fn push_plain(&mut self, commands: impl ExactSizeIterator<Item = CommandId>, tracker: Option<TrackerId>) -> Seq {
         let first = self.next_place();
         if self.reply_mode != ReplyMode::On {
             for command in commands {
-                self.push(None, Role::Plain, command, score);
+                self.push(None, Role::Plain, command, tracker);
             }
             return first;
         }
         self.owed += commands.len();
-        let slot = |command| Slot { role: Role::Plain, command, score, silent: false };
+        let slot = |command| Slot { role: Role::Plain, command, tracker, silent: false };
         match commands.len() {
             // Most clients wait for one reply at a time, and making room for many has its price.
             1 => commands.for_each(|command| self.queue.push_back(slot(command))),
@@ -265,28 +265,28 @@ impl Sequencer {
     }
 
     /// The commands that are pushed with this score are a pipeline.
-    pub fn push_score(&mut self, score: Score) -> Option<ScoreId> {
-        if self.scores.capacity() == 0 {
+    pub fn push_tracker(&mut self, tracker: FailureTracker) -> Option<TrackerId> {
+        if self.trackers.capacity() == 0 {
             // Most clients have one pipeline under way.
-            self.scores.reserve_exact(1);
+            self.trackers.reserve_exact(1);
         }
-        let place = u32::try_from(self.scores.len()).ok()?;
-        self.scores.push_back(score);
-        NonZeroU32::new(self.first_score.wrapping_add(place).wrapping_add(1)).map(ScoreId)
+        let place = u32::try_from(self.trackers.len()).ok()?;
+        self.trackers.push_back(tracker);
+        NonZeroU32::new(self.first_score.wrapping_add(place).wrapping_add(1)).map(TrackerId)
     }
 
-    pub(super) fn score(&mut self, id: ScoreId) -> Option<&mut Score> {
+    pub(super) fn tracker(&mut self, id: TrackerId) -> Option<&mut FailureTracker> {
         let place = self.place_of(id);
-        self.scores.get_mut(place)
+        self.trackers.get_mut(place)
     }
 
-    pub(super) fn place_of(&self, id: ScoreId) -> usize {
+    pub(super) fn place_of(&self, id: TrackerId) -> usize {
         id.0.get().wrapping_sub(1).wrapping_sub(self.first_score) as usize
     }
 
     /// The pipelines in front that are answered are done with.
-    pub(super) fn forget_scores(&mut self) {
-        while self.scores.pop_front_if(|score| score.is_answered()).is_some() {
+    pub(super) fn forget_trackers(&mut self) {
+        while self.trackers.pop_front_if(|tracker| tracker.is_answered()).is_some() {
             self.first_score = self.first_score.wrapping_add(1);
         }
     }
@@ -295,19 +295,19 @@ impl Sequencer {
     pub fn answer(&mut self, reserved: Option<Seq>, reply: Vec<u8>, out: &mut Vec<u8>) {
         if reserved.is_none() && self.queue.is_empty() {
             self.first = self.first.plus(1);
-            if !self.takes_silent(&Role::Own) {
+            if !self.takes_silent(&Role::ProxyReply) {
                 out.extend_from_slice(&reply);
             }
             return;
         }
-        let seq = self.put(reserved, Role::Own, CommandId::UNKNOWN, None);
+        let seq = self.put(reserved, Role::ProxyReply, CommandId::UNKNOWN, None);
         self.fill(seq, reply, out);
     }
 
     /// A place for an answer that will come from elsewhere; `answer_deferred` fills it.
     pub fn defer(&mut self) -> Seq {
         self.deferred += 1;
-        self.put(None, Role::Own, CommandId::UNKNOWN, None)
+        self.put(None, Role::ProxyReply, CommandId::UNKNOWN, None)
     }
 
     /// True while a deferred answer has not come.
@@ -323,7 +323,7 @@ impl Sequencer {
 
     /// The client does not hear what the request pushed last is answered.
     pub fn discard_last(&mut self) {
-        let waits = |slot: &&mut Slot| !matches!(slot.role, Role::Own | Role::Member | Role::Group(_) | Role::Early(_));
+        let waits = |slot: &&mut Slot| !matches!(slot.role, Role::ProxyReply | Role::Member | Role::Group(_) | Role::Buffered(_));
         if let Some(slot) = self.queue.back_mut().filter(waits) {
             slot.role = Role::Discard;
         }
@@ -381,12 +381,12 @@ impl Sequencer {
         !matches!(role, Role::Held)
     }
 
-    fn put(&mut self, reserved: Option<Seq>, role: Role, command: CommandId, score: Option<ScoreId>) -> Seq {
+    fn put(&mut self, reserved: Option<Seq>, role: Role, command: CommandId, tracker: Option<TrackerId>) -> Seq {
         if command != CommandId::UNKNOWN {
             self.last = command;
         }
         let silent = self.takes_silent(&role);
-        let slot = Slot { role, command, score, silent };
+        let slot = Slot { role, command, tracker, silent };
         let Some(seq) = reserved else {
             self.queue.push_back(slot);
             return self.first.plus(self.queue.len() - 1);

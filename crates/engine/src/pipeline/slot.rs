@@ -55,18 +55,18 @@ pub enum Role {
     /// The first member of a group on the wire as `MULTI` .. `EXEC`.
     Group(Box<GroupSlot>),
     /// The proxy answers it, later.
-    Own,
+    ProxyReply,
     /// It has not been sent yet.
     Held,
     /// A reply that has come, or begun to come, before those in front of it.
-    Early(Box<Early>),
+    Buffered(Box<BufferedReply>),
     /// A read that was sent before the transaction in front of it was answered.
-    Ahead(Box<ReadAhead>),
+    ReadAhead(Box<ReadAhead>),
 }
 
 impl Role {
     /// Whether the reply counts among those of a pipeline.
-    pub fn is_scored(&self) -> bool {
+    pub fn is_tracked(&self) -> bool {
         matches!(self, Role::Plain | Role::Checked(_))
     }
 
@@ -100,7 +100,7 @@ impl GroupSlot {
 
 /// A reply before its turn.
 #[derive(Debug)]
-pub struct Early {
+pub struct BufferedReply {
     pub(super) reply: Vec<u8>,
     /// What the rest of it means; `None` once it is whole.
     pub(super) rest: Option<Role>,
@@ -112,7 +112,7 @@ pub struct Slot {
     pub(super) role: Role,
     pub(super) command: CommandId,
     /// The pipeline that the reply counts for.
-    pub(super) score: Option<ScoreId>,
+    pub(super) tracker: Option<TrackerId>,
     /// The client does not want to see it.
     pub(super) silent: bool,
 }
@@ -121,16 +121,16 @@ impl Slot {
     /// How many of the first of these, at most `most`, await replies that the client sees as they are and that count for
     /// this pipeline.
     #[inline]
-    pub(super) fn plain_run(slots: &[Slot], score: Option<ScoreId>, most: usize) -> usize {
+    pub(super) fn plain_run(slots: &[Slot], tracker: Option<TrackerId>, most: usize) -> usize {
         let slots = &slots[..slots.len().min(most)];
-        let alike = |slot: &Slot| slot.role.is_plain() && slot.score == score && !slot.silent;
+        let alike = |slot: &Slot| slot.role.is_plain() && slot.tracker == tracker && !slot.silent;
         slots.iter().position(|slot| !alike(slot)).unwrap_or(slots.len())
     }
 }
 
 /// One of the pipelines of a client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ScoreId(pub(super) NonZeroU32);
+pub struct TrackerId(pub(super) NonZeroU32);
 
 /// A question of our own on behalf of a client, under its number.
 #[derive(Debug)]

@@ -13,7 +13,7 @@ use respguard_resp::request::Args;
 /// What a command is answered without a server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the sentence above each variant names its fields")]
-pub enum StandIn {
+pub enum Fallback {
     /// By the rule at this place.
     Blank { rule: usize, blank: Blank },
     /// What Redis answers whatever its keys hold: the arguments are wrong.
@@ -70,7 +70,7 @@ impl DegradeRules {
     }
 
     /// What the command is answered without a server. All its keys must be the same rule's.
-    pub fn answer(&self, table: &Table, Member { id, args }: Member<'_>) -> Option<StandIn> {
+    pub fn answer(&self, table: &Table, Member { id, args }: Member<'_>) -> Option<Fallback> {
         let spec = table.spec(id);
         if self.rules.is_empty() {
             return None;
@@ -78,7 +78,7 @@ impl DegradeRules {
         if !spec.arity_fits(args) {
             let key = args.get(spec.name_words.into()).filter(|_| spec.first_argument_is_key())?;
             let rule = self.index.first_match(key).and_then(|place| self.rules.get(place))?;
-            return rule.answers(spec).then(|| preflight::wrong_arity(spec)).map(StandIn::Error);
+            return rule.answers(spec).then(|| preflight::wrong_arity(spec)).map(Fallback::Error);
         }
         let (mut place, mut agree) = (None, true);
         let keys = spec.for_each_key(args, &mut |key, _| {
@@ -94,8 +94,8 @@ impl DegradeRules {
             () => None,
         }?;
         match preflight::examine(table, std::iter::once((id, args))) {
-            Ok(_) => Some(StandIn::Blank { rule: place, blank }),
-            Err(preflight::Refusal { fault: Fault::Certain(error), .. }) => Some(StandIn::Error(error)),
+            Ok(_) => Some(Fallback::Blank { rule: place, blank }),
+            Err(preflight::Refusal { fault: Fault::Certain(error), .. }) => Some(Fallback::Error(error)),
             Err(_) => None,
         }
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::command::Table;
 
 use super::by_command::ByCommand;
-use super::reply::Wanted;
+use super::reply::ExpectedReply;
 use super::rule::{ExpectAction, Mode};
 use super::subject::{Prefixes, Subject};
 use super::template::Template;
@@ -18,7 +18,7 @@ pub struct ExpectRule {
     pub name: Arc<str>,
     pub(super) command: Template,
     /// What the reply must be.
-    pub reply: Wanted,
+    pub reply: ExpectedReply,
     /// What becomes of another reply.
     pub action: ExpectAction,
     /// Whether it acts or only reports; `None` as the policy says.

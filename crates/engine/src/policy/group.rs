@@ -8,12 +8,12 @@ use crate::preflight::Requirement;
 use super::index::KeyIndex;
 use super::once::{Identity, OnceRule};
 use super::pattern::{Bindings, Pattern};
-use super::reply::Wanted;
+use super::reply::ExpectedReply;
 use super::rule::{Agree, Between, Mode, OnCrossSlot, OnPartial, OnUnsupported, Word, WrittenAtomic};
 use super::run::Keys;
 use super::subject::{Prefixes, Subject, everything};
 use super::templates::Templates;
-use super::walk::{Extent, Order, Reader};
+use super::walk::{MatchSpan, Order, Reader};
 
 /// How atomic a group is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -125,7 +125,7 @@ impl Group {
 
     /// What the reply of each command of the whole group that begins at the command `at(0)` must be; empty where no
     /// member has an expectation.
-    pub fn wanted<'a>(&self, table: &Table, at: Reader<'_, 'a>) -> Vec<Option<Arc<Wanted>>> {
+    pub fn wanted<'a>(&self, table: &Table, at: Reader<'_, 'a>) -> Vec<Option<Arc<ExpectedReply>>> {
         match &self.shape {
             Shape::Templates(templates) if templates.members.iter().any(|member| member.expected.is_some()) => {
                 let members = templates.trace(table, at).whole.unwrap_or_default().members(self.order).into_iter();
@@ -204,7 +204,7 @@ impl Group {
         }
     }
 
-    pub(super) fn follow<'a>(&self, table: &Table, at: Reader<'_, 'a>) -> Extent {
+    pub(super) fn follow<'a>(&self, table: &Table, at: Reader<'_, 'a>) -> MatchSpan {
         match &self.shape {
             Shape::Templates(templates) => templates.follow(table, at),
             Shape::Keys(keys) => keys.follow(table, at),

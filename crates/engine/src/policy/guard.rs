@@ -45,7 +45,7 @@ pub struct Head {
 
 /// What about a command its guard does not let pass.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Trip {
+pub enum GuardBreach {
     /// The command itself.
     Command,
     /// An argument is longer than this.
@@ -56,13 +56,13 @@ pub enum Trip {
     Key,
 }
 
-impl fmt::Display for Trip {
+impl fmt::Display for GuardBreach {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Trip::Command => f.write_str("the command is not allowed"),
-            Trip::Value(max) => write!(f, "an argument is longer than {max} bytes"),
-            Trip::Arguments(max) => write!(f, "there are more than {max} arguments"),
-            Trip::Key => f.write_str("a key is not among those allowed"),
+            GuardBreach::Command => f.write_str("the command is not allowed"),
+            GuardBreach::Value(max) => write!(f, "an argument is longer than {max} bytes"),
+            GuardBreach::Arguments(max) => write!(f, "there are more than {max} arguments"),
+            GuardBreach::Key => f.write_str("a key is not among those allowed"),
         }
     }
 }
@@ -82,7 +82,7 @@ impl GuardRule {
     }
 
     /// What about a command that the rule concerns must not pass.
-    pub fn trip(&self, command: Member<'_>, table: &Table) -> Option<Trip> {
+    pub fn breach(&self, command: Member<'_>, table: &Table) -> Option<GuardBreach> {
         let spec = table.spec(command.id);
         let arguments = command.args.from(usize::from(spec.name_words));
         let value = |max: &u64| arguments.iter().any(|argument| argument.len() as u64 > *max);
@@ -94,20 +94,22 @@ impl GuardRule {
             outside || known != KeyList::Complete || spec.is_about_all_keys()
         };
         match () {
-            () if self.is_about_commands() => Some(Trip::Command),
-            () if self.arguments_max.is_some_and(|max| arguments.len() as u64 > max) => self.arguments_max.map(Trip::Arguments),
-            () if self.value_bytes_max.as_ref().is_some_and(value) => self.value_bytes_max.map(Trip::Value),
-            () if self.keys_allowed.as_ref().is_some_and(key) => Some(Trip::Key),
+            () if self.is_about_commands() => Some(GuardBreach::Command),
+            () if self.arguments_max.is_some_and(|max| arguments.len() as u64 > max) => {
+                self.arguments_max.map(GuardBreach::Arguments)
+            }
+            () if self.value_bytes_max.as_ref().is_some_and(value) => self.value_bytes_max.map(GuardBreach::Value),
+            () if self.keys_allowed.as_ref().is_some_and(key) => Some(GuardBreach::Key),
             () => None,
         }
     }
 
     /// What about a command that the rule concerns must not pass, as far as the head tells it.
-    pub fn trip_by_head(&self, head: Head) -> Option<Trip> {
+    pub fn breach_by_head(&self, head: Head) -> Option<GuardBreach> {
         match () {
-            () if self.is_about_commands() => Some(Trip::Command),
-            () if self.arguments_max.is_some_and(|max| head.arguments > max) => self.arguments_max.map(Trip::Arguments),
-            () if self.value_bytes_max.is_some_and(|max| head.longest > max) => self.value_bytes_max.map(Trip::Value),
+            () if self.is_about_commands() => Some(GuardBreach::Command),
+            () if self.arguments_max.is_some_and(|max| head.arguments > max) => self.arguments_max.map(GuardBreach::Arguments),
+            () if self.value_bytes_max.is_some_and(|max| head.longest > max) => self.value_bytes_max.map(GuardBreach::Value),
             () => None,
         }
     }

@@ -2,6 +2,7 @@
 //!
 //! [`compile::compile`] makes it from what a user wrote ([`rule::Written`]); past that step no rule is wrong.
 
+pub mod applicable;
 mod bloom_filter;
 mod by_command;
 pub mod compile;
@@ -12,7 +13,6 @@ pub mod expect;
 pub mod group;
 pub mod guard;
 pub mod index;
-pub mod large;
 pub mod near;
 pub mod near_miss;
 pub mod once;
@@ -42,10 +42,10 @@ use crate::command::{CommandId, Table};
 pub use compile::slots::{self, Sharing};
 pub use compile::{RuleError, compile};
 pub use compress::CompressRule;
-pub use degrade::{DegradeRule, StandIn};
+pub use degrade::{DegradeRule, Fallback};
 pub use expect::ExpectRule;
 pub use group::{Atomic, Group};
-pub use guard::{GuardRule, Trip};
+pub use guard::{GuardBreach, GuardRule};
 pub use once::OnceRule;
 pub use recognise::Recognition;
 pub use relation::Relation;
@@ -285,7 +285,7 @@ impl Policy {
     }
 
     /// What a command is answered while there is no server. Degrade rules have no effect where rules only observe.
-    pub fn degrade(&self, table: &Table, command: Member<'_>) -> Option<StandIn> {
+    pub fn degrade(&self, table: &Table, command: Member<'_>) -> Option<Fallback> {
         (self.mode == Mode::Enforce).then(|| self.degrades.answer(table, command))?
     }
 

@@ -56,7 +56,7 @@ impl fmt::Display for Difference<'_> {
 
 /// How well a command fits a member, from worst to best.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Fit {
+enum MemberMatch {
     Command,
     Key,
     /// By itself, but not with what the captures are bound to.
@@ -85,8 +85,9 @@ impl Group {
     pub(crate) fn near_miss<'a>(&self, table: &Table, anchor: usize, commands: &[Member<'a>]) -> Option<NearMiss<'_>> {
         let Shape::Templates(templates) = &self.shape else { return None };
         let members: Vec<&Template> = self.required()?.collect();
-        let own =
-            members.iter().position(|member| member.fit(commands[anchor], table, &Bindings::default()) >= Some(Fit::Key))?;
+        let own = members
+            .iter()
+            .position(|member| member.fit(commands[anchor], table, &Bindings::default()) >= Some(MemberMatch::Key))?;
         let mut search = Search { table, commands, templates, members, bound: Bindings::default(), found: Vec::new() };
         search.assign(own, anchor)?;
         search.conclude()
@@ -118,7 +119,7 @@ struct Search<'s, 'p, 'a> {
     members: Vec<&'p Template>,
     bound: Bindings<'a>,
     /// For each member the place of its command, and how well that fits.
-    found: Vec<(usize, Fit)>,
+    found: Vec<(usize, MemberMatch)>,
 }
 
 impl<'p, 'a> Search<'_, 'p, 'a> {
@@ -135,7 +136,7 @@ impl<'p, 'a> Search<'_, 'p, 'a> {
             let best = fits.max_by_key(|(fit, at)| (*fit, std::cmp::Reverse(at.abs_diff(anchor))));
             let (fit, at) = best?;
             found[place] = Some((at, fit));
-            if fit == Fit::Whole {
+            if fit == MemberMatch::Whole {
                 self.bind(place, at);
             }
         }
@@ -151,10 +152,10 @@ impl<'p, 'a> Search<'_, 'p, 'a> {
     }
 
     fn conclude(&self) -> Option<NearMiss<'p>> {
-        if self.found.iter().filter(|(_, fit)| *fit >= Fit::Key).count() < 2 {
+        if self.found.iter().filter(|(_, fit)| *fit >= MemberMatch::Key).count() < 2 {
             return None;
         }
-        let mut faults = (0..).zip(&self.found).filter(|(_, (_, fit))| *fit != Fit::Whole).map(|(member, _)| member);
+        let mut faults = (0..).zip(&self.found).filter(|(_, (_, fit))| *fit != MemberMatch::Whole).map(|(member, _)| member);
         let (member, why) = match faults.next() {
             None => self.out_of_order()?,
             Some(first) => {
@@ -205,7 +206,7 @@ impl<'p, 'a> Search<'_, 'p, 'a> {
     fn captures(&self, member: usize) -> Option<&'p str> {
         let (at, fit) = self.found[member];
         let (template, mut bound) = (self.members[member], self.bound);
-        if fit != Fit::Alone || template.fits(self.commands[at], self.table, &mut bound) {
+        if fit != MemberMatch::Alone || template.fits(self.commands[at], self.table, &mut bound) {
             return None;
         }
         match template.why_not(self.commands[at], self.table, self.templates.names.as_slice(), &self.bound) {
@@ -217,17 +218,17 @@ impl<'p, 'a> Search<'_, 'p, 'a> {
 
 impl Template {
     /// How well a command fits, with what captures are bound to; `None` for another command.
-    fn fit(&self, command: Member<'_>, table: &Table, bound: &Bindings<'_>) -> Option<Fit> {
+    fn fit(&self, command: Member<'_>, table: &Table, bound: &Bindings<'_>) -> Option<MemberMatch> {
         let form = canonical(table, command.id, command.args);
         if !self.is_for(form.id) {
             return None;
         }
         let (mut with, mut alone, mut key_alone) = (*bound, Bindings::default(), Bindings::default());
         if self.fits(command, table, &mut with) {
-            return Some(Fit::Whole);
+            return Some(MemberMatch::Whole);
         }
         if self.fits(command, table, &mut alone) {
-            return Some(Fit::Alone);
+            return Some(MemberMatch::Alone);
         }
         let mut key = None;
         table.spec(command.id).for_each_key(command.args, &mut |place, _| key = key.or(command.args.get(place)));
@@ -237,6 +238,6 @@ impl Template {
             let (word, key) = (&self.words[place], key.unwrap_or_default());
             word.matches(key, &mut key_alone)
         });
-        Some(if fits { Fit::Key } else { Fit::Command })
+        Some(if fits { MemberMatch::Key } else { MemberMatch::Command })
     }
 }

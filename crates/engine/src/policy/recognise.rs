@@ -7,7 +7,7 @@ use crate::command::{CommandId, Table};
 use super::by_command::ByCommand;
 use super::group::{Group, Shape};
 use super::subject::canonical_id;
-use super::walk::{Extent, Member, Reader};
+use super::walk::{MatchSpan, Member, Reader};
 
 /// What begins at a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -113,7 +113,7 @@ struct Best {
 }
 
 impl Best {
-    fn consider(&mut self, place: usize, group: &Group, extent: Extent) {
+    fn consider(&mut self, place: usize, group: &Group, extent: MatchSpan) {
         self.begun |= extent.begun;
         let longest = self.whole.map_or(0, |(_, members)| members);
         if extent.whole > longest {

@@ -11,13 +11,13 @@ const WORD_BYTES_MAX: usize = 64;
 
 /// What a reply must be.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Wanted {
-    what: What,
+pub struct ExpectedReply {
+    what: ReplyKind,
     text: Box<str>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum What {
+enum ReplyKind {
     /// An integer that compares so.
     Integer(Comparison, i64),
     /// An aggregate with so many elements.
@@ -47,40 +47,40 @@ enum Comparison {
     AtLeast,
 }
 
-impl Wanted {
+impl ExpectedReply {
     /// Reads what a user wrote; `None` where it means nothing.
-    pub fn parse(text: &str) -> Option<Wanted> {
+    pub fn parse(text: &str) -> Option<ExpectedReply> {
         let words: Vec<&str> = text.split_ascii_whitespace().collect();
         let what = match *words {
-            ["length", ..] => compared(&words[1..]).map(|(how, number)| What::Length(how, number)),
-            ["bytes", ..] => compared(&words[1..]).map(|(how, number)| What::Bytes(how, number)),
-            _ => compared(&words).map(|(how, number)| What::Integer(how, number)).or_else(|| a_word(&words)),
+            ["length", ..] => compared(&words[1..]).map(|(how, number)| ReplyKind::Length(how, number)),
+            ["bytes", ..] => compared(&words[1..]).map(|(how, number)| ReplyKind::Bytes(how, number)),
+            _ => compared(&words).map(|(how, number)| ReplyKind::Integer(how, number)).or_else(|| a_word(&words)),
         };
-        what.map(|what| Wanted { what, text: words.join(" ").into() })
+        what.map(|what| ExpectedReply { what, text: words.join(" ").into() })
     }
 
     /// Whether a reply that begins so is what it must be. An error is expected only where the rule says so.
     pub fn is_met_by(&self, reply: Head<'_>) -> bool {
         match (&self.what, reply) {
-            (What::Error { negated }, reply) => (reply == Head::Error) != *negated,
+            (ReplyKind::Error { negated }, reply) => (reply == Head::Error) != *negated,
             (_, Head::Error) => false,
-            (What::Nil { negated }, reply) => (reply == Head::Null) != *negated,
-            (What::Integer(how, wanted), Head::Integer(number)) => how.holds(number, *wanted),
-            (What::Length(how, wanted), Head::Elements(count)) => how.holds(as_i64(count), *wanted),
-            (What::Bytes(how, wanted), Head::Bulk { bytes, .. }) => how.holds(as_i64(bytes), *wanted),
-            (What::Bytes(how, wanted), Head::Status(text)) => how.holds(as_i64(text.len() as u64), *wanted),
-            (What::Word { word, negated }, Head::Status(text)) => (**word == *text) != *negated,
-            (What::Word { word, negated }, Head::Bulk { bytes, text }) => {
+            (ReplyKind::Nil { negated }, reply) => (reply == Head::Null) != *negated,
+            (ReplyKind::Integer(how, wanted), Head::Integer(number)) => how.holds(number, *wanted),
+            (ReplyKind::Length(how, wanted), Head::Elements(count)) => how.holds(as_i64(count), *wanted),
+            (ReplyKind::Bytes(how, wanted), Head::Bulk { bytes, .. }) => how.holds(as_i64(bytes), *wanted),
+            (ReplyKind::Bytes(how, wanted), Head::Status(text)) => how.holds(as_i64(text.len() as u64), *wanted),
+            (ReplyKind::Word { word, negated }, Head::Status(text)) => (**word == *text) != *negated,
+            (ReplyKind::Word { word, negated }, Head::Bulk { bytes, text }) => {
                 (as_i64(bytes) == as_i64(word.len() as u64) && **word == *text) != *negated
             }
-            (What::Word { negated, .. }, _) => *negated,
-            (What::Integer(..) | What::Length(..) | What::Bytes(..), _) => false,
+            (ReplyKind::Word { negated, .. }, _) => *negated,
+            (ReplyKind::Integer(..) | ReplyKind::Length(..) | ReplyKind::Bytes(..), _) => false,
         }
     }
 }
 
 /// As it was written.
-impl fmt::Display for Wanted {
+impl fmt::Display for ExpectedReply {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.text)
     }
@@ -111,15 +111,15 @@ fn compared(words: &[&str]) -> Option<(Comparison, i64)> {
     number.parse().ok().map(|number| (how, number))
 }
 
-fn a_word(words: &[&str]) -> Option<What> {
+fn a_word(words: &[&str]) -> Option<ReplyKind> {
     let [word] = words else { return None };
     let (negated, word) = word.strip_prefix('!').map_or((false, *word), |word| (true, word));
     let plain = |byte: u8| byte.is_ascii_graphic() && !b"=!<>".contains(&byte);
     match word {
-        "nil" => Some(What::Nil { negated }),
-        "error" => Some(What::Error { negated }),
+        "nil" => Some(ReplyKind::Nil { negated }),
+        "error" => Some(ReplyKind::Error { negated }),
         _ if word.is_empty() || word.len() > WORD_BYTES_MAX || !word.bytes().all(plain) => None,
-        _ => Some(What::Word { word: word.as_bytes().into(), negated }),
+        _ => Some(ReplyKind::Word { word: word.as_bytes().into(), negated }),
     }
 }
 
@@ -141,7 +141,7 @@ mod tests {
     use super::*;
 
     fn met(wanted: &str, frame: &str) -> bool {
-        Wanted::parse(wanted).unwrap_or_else(|| panic!("{wanted} can be read")).is_met_by(Head::read(frame.as_bytes()))
+        ExpectedReply::parse(wanted).unwrap_or_else(|| panic!("{wanted} can be read")).is_met_by(Head::read(frame.as_bytes()))
     }
 
     #[test]
@@ -184,13 +184,16 @@ mod tests {
         for text in
             ["", " ", ">=", ">= x", "=> 1", "== 1", "!", "!!nil", "OK OK", "length", "length x", "bytes >", "a=b", "1.5x=", "ä"]
         {
-            assert_eq!(Wanted::parse(text), None, "{text:?}");
+            assert_eq!(ExpectedReply::parse(text), None, "{text:?}");
         }
-        assert!(Wanted::parse(&"x".repeat(WORD_BYTES_MAX)).is_some() && Wanted::parse(&"x".repeat(WORD_BYTES_MAX + 1)).is_none());
+        assert!(
+            ExpectedReply::parse(&"x".repeat(WORD_BYTES_MAX)).is_some()
+                && ExpectedReply::parse(&"x".repeat(WORD_BYTES_MAX + 1)).is_none()
+        );
     }
 
     #[test]
     fn it_prints_as_it_was_written() {
-        assert_eq!(Wanted::parse("  >=   1 ").map(|wanted| wanted.to_string()), Some(">= 1".to_owned()));
+        assert_eq!(ExpectedReply::parse("  >=   1 ").map(|wanted| wanted.to_string()), Some(">= 1".to_owned()));
     }
 }

@@ -14,12 +14,12 @@ pub const EXPECTED: &str = "\"exists\", \"absent\", \"ttl > 0\", \"ttl > 30s\", 
 /// What must be true of a key.
 #[derive(Clone, Debug)]
 pub(super) struct Required {
-    what: What,
+    what: RequiredState,
     text: Arc<str>,
 }
 
 #[derive(Clone, Debug)]
-enum What {
+enum RequiredState {
     Type(Types),
     TtlAbove(u64),
     Value(Phrase),
@@ -31,18 +31,20 @@ impl Required {
         // Blanks belong to a value, but for the one behind the sign.
         if let Some(value) = text.strip_prefix('=') {
             let value = Phrase::parse(value.strip_prefix(' ').unwrap_or(value), names)?;
-            return Ok(Some(Required { what: What::Value(value), text: text.into() }));
+            return Ok(Some(Required { what: RequiredState::Value(value), text: text.into() }));
         }
         let words: Vec<&str> = text.split_ascii_whitespace().collect();
         let what = match *words {
-            ["exists"] => Some(What::Type(Types::ALL.without(Types::NONE))),
-            ["absent"] => Some(What::Type(Types::NONE)),
+            ["exists"] => Some(RequiredState::Type(Types::ALL.without(Types::NONE))),
+            ["absent"] => Some(RequiredState::Type(Types::NONE)),
             ["type", word] => {
                 let one = Types::ALL.without(Types::NONE).each().find(|one| one.word() == Some(word));
-                one.map(What::Type)
+                one.map(RequiredState::Type)
             }
-            ["ttl", ">", "0"] => Some(What::TtlAbove(0)),
-            ["ttl", ">", time] => duration::parse(time).and_then(|time| u64::try_from(time.as_millis()).ok()).map(What::TtlAbove),
+            ["ttl", ">", "0"] => Some(RequiredState::TtlAbove(0)),
+            ["ttl", ">", time] => {
+                duration::parse(time).and_then(|time| u64::try_from(time.as_millis()).ok()).map(RequiredState::TtlAbove)
+            }
             _ => None,
         };
         Ok(what.map(|what| Required { what, text: words.join(" ").into() }))
@@ -50,14 +52,14 @@ impl Required {
 
     /// Whether it is about the bytes of a value.
     pub(super) fn is_value(&self) -> bool {
-        matches!(self.what, What::Value(_))
+        matches!(self.what, RequiredState::Value(_))
     }
 
     /// The numbers of the captures in it.
     pub(super) fn captures(&self) -> impl Iterator<Item = usize> {
         let value = match &self.what {
-            What::Value(value) => Some(value),
-            What::Type(_) | What::TtlAbove(_) => None,
+            RequiredState::Value(value) => Some(value),
+            RequiredState::Type(_) | RequiredState::TtlAbove(_) => None,
         };
         value.into_iter().flat_map(Phrase::captures)
     }
@@ -65,9 +67,9 @@ impl Required {
     /// What is asked, where the captures are bound so.
     pub(super) fn bind<'a>(&self, bound: &Bindings<'a>) -> Requirement<'a> {
         let condition = match &self.what {
-            What::Type(types) => Condition::Type(*types),
-            What::TtlAbove(milliseconds) => Condition::TtlAbove(*milliseconds),
-            What::Value(value) => Condition::Value(Cow::Owned(value.bind(bound))),
+            RequiredState::Type(types) => Condition::Type(*types),
+            RequiredState::TtlAbove(milliseconds) => Condition::TtlAbove(*milliseconds),
+            RequiredState::Value(value) => Condition::Value(Cow::Owned(value.bind(bound))),
         };
         Requirement { condition, text: Arc::clone(&self.text) }
     }

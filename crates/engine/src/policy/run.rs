@@ -4,7 +4,7 @@ use crate::command::{self, PlainKeys, Spec, Table};
 
 use super::index::KeyIndex;
 use super::pattern::Pattern;
-use super::walk::{Extent, Member, Reader};
+use super::walk::{MatchSpan, Member, Reader};
 
 /// A run of at least two consecutive plain keyed commands whose keys all match.
 #[derive(Clone, Debug)]
@@ -15,7 +15,7 @@ pub(super) struct Keys {
 
 /// How a command belongs to a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Fit {
+pub(super) enum KeyMatch {
     /// By keys that match.
     Keys,
     /// Its command has keys, and none can be read in this request: it is taken for what it was meant to be.
@@ -28,31 +28,31 @@ impl Keys {
         spec.groupable().is_ok() && !matches!(&spec.keys, command::Keys::Specs(specs) if specs.is_empty())
     }
 
-    pub(super) fn follow<'a>(&self, table: &Table, at: Reader<'_, 'a>) -> Extent {
+    pub(super) fn follow<'a>(&self, table: &Table, at: Reader<'_, 'a>) -> MatchSpan {
         let (mut count, mut matching) = (0, false);
         loop {
             let next = at(count);
             match next.and_then(|command| self.fit(command, table)) {
                 // No run begins with a bare name: what a request begins with is what runs are found by.
-                Some(Fit::Unreadable) if count == 0 && next.is_some_and(|command| is_bare(command, table)) => {
-                    return Extent::default();
+                Some(KeyMatch::Unreadable) if count == 0 && next.is_some_and(|command| is_bare(command, table)) => {
+                    return MatchSpan::default();
                 }
                 Some(fit) => {
                     count += 1;
-                    matching |= fit == Fit::Keys;
+                    matching |= fit == KeyMatch::Keys;
                 }
                 None => {
                     // One command needs no transaction, and without a key that matches there is no run.
                     let whole = if count >= 2 && matching { count } else { 0 };
                     let awaiting = if next.is_none() { count } else { 0 };
-                    return Extent { whole, awaiting, ..Extent::default() };
+                    return MatchSpan { whole, awaiting, ..MatchSpan::default() };
                 }
             }
         }
     }
 
     /// How the command belongs to a run, if it does.
-    pub(super) fn fit(&self, command: Member<'_>, table: &Table) -> Option<Fit> {
+    pub(super) fn fit(&self, command: Member<'_>, table: &Table) -> Option<KeyMatch> {
         let spec = table.spec(command.id);
         // A wrong number of arguments is no obstacle: the server refuses it while it queues, and with it the whole group.
         if spec.groupable().is_err() {
@@ -66,9 +66,9 @@ impl Keys {
         });
         match keys {
             PlainKeys::Complete | PlainKeys::Malformed if !all_match => None,
-            PlainKeys::Complete => Some(Fit::Keys),
+            PlainKeys::Complete => Some(KeyMatch::Keys),
             // What it would have done to keys is not done, and so must what the others do not be either.
-            PlainKeys::Malformed => Some(if some { Fit::Keys } else { Fit::Unreadable }),
+            PlainKeys::Malformed => Some(if some { KeyMatch::Keys } else { KeyMatch::Unreadable }),
             PlainKeys::None => None,
         }
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::command::{Canonical, CommandId, Measure, Table, TimeKind, canonical};
 
 use super::pattern::{Bindings, Pattern};
-use super::reply::Wanted;
+use super::reply::ExpectedReply;
 use super::requirement::Required;
 use super::subject::Subject;
 use super::walk::Member;
@@ -24,7 +24,7 @@ pub(super) struct Template {
     pub(super) rest: bool,
     pub(super) optional: bool,
     /// What its reply must be, and the one command that replies so where spellings differ in that.
-    pub(super) expected: Option<Arc<Wanted>>,
+    pub(super) expected: Option<Arc<ExpectedReply>>,
     pub(super) only: Option<CommandId>,
     /// What must be true of its first key before anything of the group runs.
     pub(super) require: Option<Required>,

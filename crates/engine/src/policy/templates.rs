@@ -5,7 +5,7 @@ use crate::command::Table;
 use super::pattern::Names;
 use super::template::Template;
 use super::unordered::Search;
-use super::walk::{Extent, Listen, Order, Reader, Walk};
+use super::walk::{MatchSpan, Order, Reader, Walk, WalkVisitor};
 
 /// Members in the order in which they are written.
 #[derive(Clone, Debug)]
@@ -26,45 +26,45 @@ impl Templates {
         self.members.iter().take(firsts)
     }
 
-    pub(super) fn follow<'a>(&self, table: &Table, at: Reader<'_, 'a>) -> Extent {
-        let mut extent = Extent::default();
+    pub(super) fn follow<'a>(&self, table: &Table, at: Reader<'_, 'a>) -> MatchSpan {
+        let mut extent = MatchSpan::default();
         self.walk(Walk::default(), table, at, &mut extent);
         extent
     }
 
     /// Follows the members from one on.
-    pub(super) fn walk<'a>(&self, here: Walk<'a>, table: &Table, at: Reader<'_, 'a>, listener: &mut impl Listen<'a>) {
+    pub(super) fn walk<'a>(&self, here: Walk<'a>, table: &Table, at: Reader<'_, 'a>, visitor: &mut impl WalkVisitor<'a>) {
         match self.order {
-            Order::Written => self.walk_in_order(here, table, at, listener),
-            Order::Any => Search::new(&self.members, table, at, listener).walk(here),
+            Order::Written => self.walk_in_order(here, table, at, visitor),
+            Order::Any => Search::new(&self.members, table, at, visitor).walk(here),
         }
     }
 
     /// Where an optional member fits, both ways are tried, so its place among the
     /// optional ones never hides a longer match; their number is bounded when the group is compiled.
-    fn walk_in_order<'a>(&self, mut here: Walk<'a>, table: &Table, at: Reader<'_, 'a>, listener: &mut impl Listen<'a>) {
+    fn walk_in_order<'a>(&self, mut here: Walk<'a>, table: &Table, at: Reader<'_, 'a>, visitor: &mut impl WalkVisitor<'a>) {
         while let Some(member) = self.members.get(here.member) {
             if here.member >= self.required {
-                listener.whole(&here);
+                visitor.whole(&here);
             }
             let Some(command) = at(here.command) else {
-                listener.awaiting(&here);
+                visitor.awaiting(&here);
                 return;
             };
             if member.optional {
                 let mut taken = here;
                 if member.fits(command, table, &mut taken.bound) {
                     taken.take(here.member);
-                    self.walk_in_order(taken, table, at, listener);
+                    self.walk_in_order(taken, table, at, visitor);
                 }
                 here.member += 1;
             } else if member.fits(command, table, &mut here.bound) {
                 here.take(here.member);
             } else {
-                listener.mismatch(&here, command);
+                visitor.mismatch(&here, command);
                 return;
             }
         }
-        listener.whole(&here);
+        visitor.whole(&here);
     }
 }

@@ -8,7 +8,7 @@ use super::group::{Group, Shape};
 use super::pattern::Bindings;
 use super::template::Template;
 use super::templates::Templates;
-use super::walk::{Listen, Member, Reader, Walk};
+use super::walk::{Member, Reader, Walk, WalkVisitor};
 
 /// A group of which the first commands fit, but not all that it needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -120,7 +120,7 @@ impl<'a> Trace<'a> {
     }
 }
 
-impl<'a> Listen<'a> for Trace<'a> {
+impl<'a> WalkVisitor<'a> for Trace<'a> {
     fn whole(&mut self, here: &Walk<'a>) {
         if self.whole.is_none_or(|longest| here.command > longest.command) {
             self.whole = Some(*here);

@@ -3,7 +3,7 @@
 use crate::command::{Table, canonical};
 
 use super::template::Template;
-use super::walk::{Listen, Member, Reader, Walk};
+use super::walk::{Member, Reader, Walk, WalkVisitor};
 
 /// Comparisons of a command with a member in one walk; a group that is not found within them is not found.
 const COMPARISONS_MAX: u32 = 1024;
@@ -14,19 +14,19 @@ pub(super) struct Search<'s, 'r, 'a, L> {
     members: &'s [Template],
     table: &'s Table,
     at: Reader<'r, 'a>,
-    listener: &'s mut L,
+    visitor: &'s mut L,
     comparisons: u32,
 }
 
-impl<'s, 'r, 'a, L: Listen<'a>> Search<'s, 'r, 'a, L> {
-    pub(super) fn new(members: &'s [Template], table: &'s Table, at: Reader<'r, 'a>, listener: &'s mut L) -> Self {
-        Search { members, table, at, listener, comparisons: 0 }
+impl<'s, 'r, 'a, L: WalkVisitor<'a>> Search<'s, 'r, 'a, L> {
+    pub(super) fn new(members: &'s [Template], table: &'s Table, at: Reader<'r, 'a>, visitor: &'s mut L) -> Self {
+        Search { members, table, at, visitor, comparisons: 0 }
     }
 
     pub(super) fn walk(&mut self, here: Walk<'a>) {
         let members = self.members;
         if self.missing(&here).all(|(_, member)| member.optional) && here.command > 0 {
-            self.listener.whole(&here);
+            self.visitor.whole(&here);
         }
         if here.command == members.len() {
             // Nothing can be longer.
@@ -34,7 +34,7 @@ impl<'s, 'r, 'a, L: Listen<'a>> Search<'s, 'r, 'a, L> {
             return;
         }
         let Some(command) = (self.at)(here.command) else {
-            self.listener.awaiting(&here);
+            self.visitor.awaiting(&here);
             return;
         };
         let mut fitted = false;
@@ -52,7 +52,7 @@ impl<'s, 'r, 'a, L: Listen<'a>> Search<'s, 'r, 'a, L> {
         }
         if !fitted {
             let member = self.wanted(&here, command);
-            self.listener.mismatch(&Walk { member, ..here }, command);
+            self.visitor.mismatch(&Walk { member, ..here }, command);
         }
     }
 

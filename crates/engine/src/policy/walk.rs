@@ -30,7 +30,7 @@ pub(super) type Reader<'r, 'a> = &'r mut dyn FnMut(usize) -> Option<Member<'a>>;
 
 /// How far a group can be followed into the commands that were read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Extent {
+pub(super) struct MatchSpan {
     /// The most commands that make up the whole group; 0: the group is not whole.
     pub(super) whole: usize,
     /// Commands that fit, up to the last one read, after which members are still to come; 0: none.
@@ -52,7 +52,7 @@ pub(super) struct Walk<'a> {
 }
 
 /// Takes what a walk through the members of a group comes upon.
-pub(super) trait Listen<'a> {
+pub(super) trait WalkVisitor<'a> {
     /// All members that are needed have come.
     fn whole(&mut self, here: &Walk<'a>);
     /// The commands that were read end here.
@@ -61,7 +61,7 @@ pub(super) trait Listen<'a> {
     fn mismatch(&mut self, here: &Walk<'a>, command: Member<'a>);
 }
 
-impl Listen<'_> for Extent {
+impl WalkVisitor<'_> for MatchSpan {
     fn whole(&mut self, here: &Walk<'_>) {
         self.whole = self.whole.max(here.command);
     }

@@ -9,7 +9,7 @@ use crate::command::{CommandId, PlainKeys, Spec, Table};
 use respguard_resp::request::Args;
 
 /// Why nobody can tell what a member would do.
-pub const DISTURBED: &str = "it depends on what a command between the members makes of its key";
+pub const UNPREDICTABLE: &str = "it depends on what a command between the members makes of its key";
 
 /// One command of the transaction.
 #[derive(Debug, Clone)]
@@ -41,12 +41,12 @@ pub fn examine_carried<'a>(table: &Table, commands: &[Carried<'a>]) -> Result<Ve
         }
         writers.note(table.spec(command.id), command);
     }
-    let mut disturbed = Disturbed::default();
+    let mut unknown_keys = UnknownKeys::default();
     for (member, command) in commands.iter().enumerate() {
         let examined = match command.part {
-            Some(_) => disturbed.examine(&mut analysis, table.spec(command.id), member, command),
+            Some(_) => unknown_keys.examine(&mut analysis, table.spec(command.id), member, command),
             None => {
-                disturbed.follow(&mut analysis, table.spec(command.id), member, command);
+                unknown_keys.follow(&mut analysis, table.spec(command.id), member, command);
                 Ok(())
             }
         };
@@ -56,7 +56,7 @@ pub fn examine_carried<'a>(table: &Table, commands: &[Carried<'a>]) -> Result<Ve
 }
 
 /// What a command may change.
-enum Reach {
+enum WriteScope {
     Nothing,
     /// Its keys.
     Keys,
@@ -64,13 +64,13 @@ enum Reach {
     Everything,
 }
 
-fn reach(spec: &Spec, args: Args<'_>) -> Reach {
+fn write_scope(spec: &Spec, args: Args<'_>) -> WriteScope {
     if !spec.may_write() || matches!(spec.name(), "publish" | "spublish") {
-        return Reach::Nothing;
+        return WriteScope::Nothing;
     }
     match spec.plain_keys(args, &mut |_| {}) {
-        PlainKeys::None => Reach::Everything,
-        PlainKeys::Complete | PlainKeys::Malformed => Reach::Keys,
+        PlainKeys::None => WriteScope::Everything,
+        PlainKeys::Complete | PlainKeys::Malformed => WriteScope::Keys,
     }
 }
 
@@ -98,16 +98,16 @@ impl<'a> Writers<'a> {
         };
         let is_foreign = self.keys.get(key).is_some_and(|writer| Some(writer) != command.part.map(|part| part + 1));
         if self.everything || is_foreign {
-            return Err(Fault::Undecided(DISTURBED));
+            return Err(Fault::Undecided(UNPREDICTABLE));
         }
         analysis.requires(member, key, requirement.clone())
     }
 
     fn note(&mut self, spec: &Spec, command: &Carried<'a>) {
-        match reach(spec, command.args) {
-            Reach::Nothing => {}
-            Reach::Everything => self.everything = true,
-            Reach::Keys => {
+        match write_scope(spec, command.args) {
+            WriteScope::Nothing => {}
+            WriteScope::Everything => self.everything = true,
+            WriteScope::Keys => {
                 spec.for_each_key(command.args, &mut |place, _| {
                     let Some(key) = command.args.get(place) else { return };
                     let writer = command.part.map_or(OTHERS, |part| part + 1);
@@ -121,12 +121,12 @@ impl<'a> Writers<'a> {
 
 /// Keys of which nothing is known any more.
 #[derive(Default)]
-struct Disturbed<'a> {
+struct UnknownKeys<'a> {
     keys: KeyAliases<&'a [u8]>,
     everything: bool,
 }
 
-impl<'a> Disturbed<'a> {
+impl<'a> UnknownKeys<'a> {
     fn touches(&self, spec: &Spec, args: Args<'a>) -> bool {
         let mut touches = self.everything;
         spec.for_each_key(args, &mut |place, _| touches |= args.get(place).is_some_and(|key| self.keys.get(key).is_some()));
@@ -161,7 +161,7 @@ impl<'a> Disturbed<'a> {
             return rule(analysis);
         }
         if !never_fails(rule, args)? {
-            return Err(Fault::Undecided(DISTURBED));
+            return Err(Fault::Undecided(UNPREDICTABLE));
         }
         // What it makes of other keys is made of what is not known.
         self.add(spec, args);
@@ -171,10 +171,10 @@ impl<'a> Disturbed<'a> {
     /// A command that may fail.
     fn follow(&mut self, analysis: &mut GroupAnalysis<'a>, spec: &Spec, member: usize, command: &Carried<'a>) {
         let args = command.args;
-        match reach(spec, args) {
-            Reach::Nothing => {}
-            Reach::Everything => self.everything = true,
-            Reach::Keys => {
+        match write_scope(spec, args) {
+            WriteScope::Nothing => {}
+            WriteScope::Everything => self.everything = true,
+            WriteScope::Keys => {
                 let rule = table::rule(command.id).filter(|_| spec.present && spec.arity_fits(args));
                 match rule {
                     Some(rule) if !self.touches(spec, args) && never_fails(rule, args).unwrap_or(false) => {

@@ -4,7 +4,7 @@ use smallvec::SmallVec;
 
 use super::key_aliases::KeyAliases;
 use super::syntax::StreamId;
-use super::types::{Course, Types};
+use super::types::{TypeHistory, Types};
 use super::values::Value;
 
 /// What one key holds.
@@ -12,7 +12,7 @@ use super::values::Value;
 pub(super) struct KeyState<'a> {
     /// The key whose content this was before the group; `None`: it came to be within it.
     pub(super) origin: Option<&'a [u8]>,
-    pub(super) course: Course,
+    pub(super) course: TypeHistory,
     /// Of a string.
     pub(super) value: Value<'a>,
     /// Bytes that the members have appended to a string since `reach`, and up to where they have written it before.
@@ -63,7 +63,7 @@ impl<'a> KeyState<'a> {
     pub(super) fn new(key: &'a [u8]) -> KeyState<'a> {
         KeyState {
             origin: Some(key),
-            course: Course::new(),
+            course: TypeHistory::new(),
             value: Value::START,
             appended: 0,
             reach: Some(0),
@@ -78,7 +78,7 @@ impl<'a> KeyState<'a> {
 
     /// Something that came to be within the group.
     pub(super) fn made(types: Types) -> KeyState<'a> {
-        let mut key_state = KeyState { origin: None, course: Course::made(types), ..KeyState::new(b"") };
+        let mut key_state = KeyState { origin: None, course: TypeHistory::made(types), ..KeyState::new(b"") };
         if types == Types::NONE {
             key_state.value = Value::ABSENT;
             key_state.other_fields = Value::ABSENT;

@@ -13,7 +13,7 @@ const SAME_OBJECTS: &str = "ERR source and destination objects are the same";
 
 /// Commands that never fail while they run.
 #[expect(clippy::unnecessary_wraps, reason = "every row has this shape")]
-pub(super) fn harmless(_: &mut GroupAnalysis<'_>) -> Rule {
+pub(super) fn cannot_fail(_: &mut GroupAnalysis<'_>) -> Rule {
     Ok(())
 }
 

@@ -51,12 +51,12 @@ mod values;
 use crate::command::{CommandId, Spec, Table};
 use respguard_resp::request::Args;
 
-pub use carried::{Carried, DISTURBED, examine_carried};
+pub use carried::{Carried, UNPREDICTABLE, examine_carried};
 pub use fault::{Fault, wrong_arity};
 pub use names::Names;
 pub use once::{Duplicate, Once};
 pub use question::{Asker, Check, Condition, Question, Requirement};
-pub use request::{Ability, Lack, Preflight, Verdict};
+pub use request::{Ability, Preflight, Unsupported, Verdict};
 pub use rollback::Rollback;
 pub use types::Types;
 

@@ -48,7 +48,7 @@ const NUMBERS: Body = body!("scripts/numbers.lua");
 /// Knows every question.
 const ALL: Body = body!("scripts/all.lua");
 /// All of the assertion but the guard.
-const SEAL: &[u8] = b"*4\r\n$4\r\nEVAL\r\n$30\r\n#!lua flags=allow-oom\nreturn 1\r\n$1\r\n1\r\n";
+const ASSERT_GUARD_SCRIPT: &[u8] = b"*4\r\n$4\r\nEVAL\r\n$30\r\n#!lua flags=allow-oom\nreturn 1\r\n$1\r\n1\r\n";
 /// Whether this user, on this server, can have guarded groups.
 const PROBE: &[u8] =
     b"#!lua flags=allow-oom,no-writes\nlocal c,k=redis.acl_check_cmd,ARGV[1] return c('SET',k,'1','PX','1') and c('WATCH',k) and c('EVAL','','1',k) and 1 or 0";
@@ -288,8 +288,8 @@ impl Preflight {
 
 /// What goes right behind MULTI.
 pub fn assert_guard(guard: &[u8]) -> Vec<u8> {
-    let mut request = Vec::with_capacity(SEAL.len() + guard.len() + encode::BULK_FRAMING_MAX);
-    request.extend_from_slice(SEAL);
+    let mut request = Vec::with_capacity(ASSERT_GUARD_SCRIPT.len() + guard.len() + encode::BULK_FRAMING_MAX);
+    request.extend_from_slice(ASSERT_GUARD_SCRIPT);
     encode::bulk(&mut request, guard);
     request
 }
@@ -316,14 +316,14 @@ pub enum Ability {
     /// It can.
     Able,
     /// It cannot, for want of this.
-    Lacking(Lack),
+    Lacking(Unsupported),
     /// It was asked, and did not say: it may next time.
     Silent,
 }
 
 /// What a connection lacks for guarded groups.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Lack {
+pub enum Unsupported {
     /// The server has no EVAL, or none that takes flags (Redis 7.0).
     Scripting,
     /// The user may not run EVAL.
@@ -334,14 +334,14 @@ pub enum Lack {
     Between,
 }
 
-impl Lack {
+impl Unsupported {
     /// What is lacking, in words.
     pub fn as_str(self) -> &'static str {
         match self {
-            Lack::Scripting => "the server runs no scripts with flags (Redis 7.0 does)",
-            Lack::Eval => "this user may not run EVAL",
-            Lack::Between => super::carried::DISTURBED,
-            Lack::Guard => "this user may not WATCH and SET keys with the guards' prefix, or EVAL with them",
+            Unsupported::Scripting => "the server runs no scripts with flags (Redis 7.0 does)",
+            Unsupported::Eval => "this user may not run EVAL",
+            Unsupported::Between => super::carried::UNPREDICTABLE,
+            Unsupported::Guard => "this user may not WATCH and SET keys with the guards' prefix, or EVAL with them",
         }
     }
 }
@@ -356,15 +356,15 @@ impl Ability {
     pub fn read(reply: &[u8]) -> Ability {
         match value::integer(reply) {
             Some(1) => return Ability::Able,
-            Some(_) => return Ability::Lacking(Lack::Guard),
+            Some(_) => return Ability::Lacking(Unsupported::Guard),
             None => {}
         }
         let error = value::error_text(reply);
         // What else an error says (LOADING, BUSY, NOAUTH) passes.
         if error.starts_with(b"NOPERM") {
-            Ability::Lacking(Lack::Eval)
+            Ability::Lacking(Unsupported::Eval)
         } else if error.starts_with(b"ERR") || error.is_empty() {
-            Ability::Lacking(Lack::Scripting)
+            Ability::Lacking(Unsupported::Scripting)
         } else {
             Ability::Silent
         }

@@ -41,9 +41,9 @@ pub struct Rollback {
 
 /// What the first script has said.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Begun {
+pub enum BeginReply {
     /// All is kept.
-    Kept,
+    Saved,
     /// It cannot be: why.
     Refused(Box<str>),
     /// It did not run.
@@ -52,7 +52,7 @@ pub enum Begun {
 
 /// What the last script has said.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Finished {
+pub enum FinishReply {
     /// No member has failed.
     Stands,
     /// One has, and all is as it was.
@@ -176,25 +176,25 @@ fn kept(guard: &[u8]) -> Vec<u8> {
     [guard, b":kept"].concat()
 }
 
-impl Begun {
+impl BeginReply {
     /// What the script that keeps the keys has answered.
-    pub fn read(reply: &[u8]) -> Begun {
+    pub fn read(reply: &[u8]) -> BeginReply {
         if value::integer(reply) == Some(0) {
-            return Begun::Kept;
+            return BeginReply::Saved;
         }
-        value::bulk(reply).map_or(Begun::Missing, |why| Begun::Refused(line(why).into()))
+        value::bulk(reply).map_or(BeginReply::Missing, |why| BeginReply::Refused(line(why).into()))
     }
 }
 
-impl Finished {
+impl FinishReply {
     /// Reads the last element of EXEC's array.
-    pub fn read(reply: &[u8]) -> Finished {
+    pub fn read(reply: &[u8]) -> FinishReply {
         match value::integer(reply) {
-            Some(0) => Finished::Stands,
-            Some(1) => Finished::RolledBack,
+            Some(0) => FinishReply::Stands,
+            Some(1) => FinishReply::RolledBack,
             _ => {
                 let why = value::bulk(reply).unwrap_or_else(|| value::error_text(reply));
-                Finished::Failed(line(why).into())
+                FinishReply::Failed(line(why).into())
             }
         }
     }
@@ -233,10 +233,10 @@ mod tests {
 
     #[test]
     fn the_scripts_answers_are_read() {
-        assert_eq!(Begun::read(b":0\r\n"), Begun::Kept);
-        assert_eq!(Begun::read(b"$2\r\nno\r\n"), Begun::Refused("no".into()));
-        assert_eq!(Begun::read(b"-NOPERM no\r\n"), Begun::Missing);
-        assert_eq!([Finished::read(b":0\r\n"), Finished::read(b":1\r\n")], [Finished::Stands, Finished::RolledBack]);
-        assert_eq!(Finished::read(b"-ERR no\r\n"), Finished::Failed("ERR no".into()));
+        assert_eq!(BeginReply::read(b":0\r\n"), BeginReply::Saved);
+        assert_eq!(BeginReply::read(b"$2\r\nno\r\n"), BeginReply::Refused("no".into()));
+        assert_eq!(BeginReply::read(b"-NOPERM no\r\n"), BeginReply::Missing);
+        assert_eq!([FinishReply::read(b":0\r\n"), FinishReply::read(b":1\r\n")], [FinishReply::Stands, FinishReply::RolledBack]);
+        assert_eq!(FinishReply::read(b"-ERR no\r\n"), FinishReply::Failed("ERR no".into()));
     }
 }

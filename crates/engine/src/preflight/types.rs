@@ -78,7 +78,7 @@ impl Types {
 
 /// One key's course through the group, for each type that it may have had before.
 #[derive(Clone, Debug)]
-pub(super) struct Course {
+pub(super) struct TypeHistory {
     /// Types at the start with which no member so far fails.
     alive: Types,
     /// By the type at the start: what the key can be now.
@@ -97,17 +97,17 @@ impl TypeErrors {
     pub(super) const NONE: TypeErrors = TypeErrors { certain: Types(0), perhaps: Types(0) };
 }
 
-impl Course {
+impl TypeHistory {
     /// A key of which nothing is known.
-    pub(super) fn new() -> Course {
+    pub(super) fn new() -> TypeHistory {
         let mut now = [Types::NONE; COUNT];
         Types::ALL.each().for_each(|start| now[start.place()] = start);
-        Course { alive: Types::ALL, now }
+        TypeHistory { alive: Types::ALL, now }
     }
 
     /// A key that came to be within the group.
-    pub(super) fn made(types: Types) -> Course {
-        let mut course = Course { alive: Types::NONE, now: [Types::NONE; COUNT] };
+    pub(super) fn made(types: Types) -> TypeHistory {
+        let mut course = TypeHistory { alive: Types::NONE, now: [Types::NONE; COUNT] };
         course.becomes(types);
         course
     }
@@ -160,7 +160,7 @@ mod tests {
 
     #[test]
     fn a_push_fails_on_every_other_type_and_makes_a_list() {
-        let mut course = Course::new();
+        let mut course = TypeHistory::new();
         let type_errors = course.require(LIST_OR_NONE);
         assert_eq!(type_errors.certain, Types::ALL.without(LIST_OR_NONE));
         course.turn(Types::NONE, Types::LIST);
@@ -170,7 +170,7 @@ mod tests {
 
     #[test]
     fn what_overwrites_makes_the_past_forgotten() {
-        let mut course = Course::new();
+        let mut course = TypeHistory::new();
         course.becomes(Types::STRING);
         assert_eq!(course.require(Types::STRING.or(Types::NONE)), TypeErrors { certain: Types(0), perhaps: Types(0) });
         course.require(LIST_OR_NONE);
@@ -179,7 +179,7 @@ mod tests {
 
     #[test]
     fn what_may_have_gone_fails_perhaps_where_it_must_be_there() {
-        let mut course = Course::new();
+        let mut course = TypeHistory::new();
         course.require(LIST_OR_NONE);
         course.turn(Types::LIST, LIST_OR_NONE);
         let type_errors = course.require(Types::LIST);
@@ -188,7 +188,7 @@ mod tests {
 
     #[test]
     fn a_condition_leaves_each_start_its_own_course() {
-        let mut course = Course::new();
+        let mut course = TypeHistory::new();
         course.turn(Types::NONE, Types::STRING);
         let type_errors = course.require(Types::STRING);
         assert_eq!(type_errors.certain, Types::ALL.without(Types::STRING.or(Types::NONE)));

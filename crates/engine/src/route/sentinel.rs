@@ -28,7 +28,7 @@ pub fn question(service: &str) -> Vec<u8> {
 /// What one sentinel says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the sentence above each variant names its fields")]
-pub enum Word {
+pub enum Report {
     /// The primary is there, since the failover with this epoch.
     Named { host: Box<str>, port: u16, epoch: u64 },
     /// It watches no such service.
@@ -37,37 +37,37 @@ pub enum Word {
 
 /// What an answer says that is no word about the service.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum NoWord {
+pub enum NoReport {
     /// It is refused: a password is wanted, or the user may not ask.
     Refused(Box<str>),
     /// Whoever answers is no sentinel.
     NoSentinel(Box<str>),
 }
 
-impl Word {
+impl Report {
     /// Reads the answers to [`question`].
     ///
     /// # Errors
     /// They are not what a sentinel answers.
-    pub fn read(address: &[u8], service: &[u8]) -> Result<Word, NoWord> {
+    pub fn read(address: &[u8], service: &[u8]) -> Result<Report, NoReport> {
         if value::is_error(address) {
-            return Err(NoWord::read(address));
+            return Err(NoReport::read(address));
         }
         if value::is_null(address) {
-            return Ok(Word::Unknown);
+            return Ok(Report::Unknown);
         }
-        let named = named(address).ok_or_else(|| NoWord::read(address))?;
+        let named = named(address).ok_or_else(|| NoReport::read(address))?;
         // Without its epoch a word is older than any that has one.
         let epoch = field(service, b"config-epoch").and_then(number).unwrap_or(0);
-        Ok(Word::Named { host: named.0, port: named.1, epoch })
+        Ok(Report::Named { host: named.0, port: named.1, epoch })
     }
 }
 
-impl NoWord {
-    fn read(frame: &[u8]) -> NoWord {
+impl NoReport {
+    fn read(frame: &[u8]) -> NoReport {
         let text = String::from_utf8_lossy(value::error_text(frame)).into();
         let is_refused = [&b"-NOAUTH"[..], b"-NOPERM", b"-WRONGPASS"].iter().any(|word| frame.starts_with(word));
-        if is_refused { NoWord::Refused(text) } else { NoWord::NoSentinel(text) }
+        if is_refused { NoReport::Refused(text) } else { NoReport::NoSentinel(text) }
     }
 }
 
@@ -110,7 +110,7 @@ pub enum Role {
     /// It follows another server, or is about to.
     Replica,
     /// It does not say: the user may not ask.
-    Untold(Box<str>),
+    NotReported(Box<str>),
 }
 
 /// <https://redis.io/docs/latest/commands/role/>
@@ -120,7 +120,7 @@ impl Role {
     /// Reads the answer to ROLE.
     pub fn read(frame: &[u8]) -> Role {
         if value::is_error(frame) {
-            return Role::Untold(String::from_utf8_lossy(value::error_text(frame)).into());
+            return Role::NotReported(String::from_utf8_lossy(value::error_text(frame)).into());
         }
         match elements(frame).next().and_then(value::bulk) {
             Some(b"master" | b"primary") => Role::Primary,
@@ -132,7 +132,7 @@ impl Role {
 /// The last word of each sentinel, by its place in the configuration.
 #[derive(Debug)]
 pub struct Reports {
-    said: Vec<Option<(Word, Instant)>>,
+    said: Vec<Option<(Report, Instant)>>,
 }
 
 /// What all of them together say.
@@ -154,7 +154,7 @@ impl Reports {
     }
 
     /// One has answered.
-    pub fn record(&mut self, sentinel: usize, word: Word, now: Instant) {
+    pub fn record(&mut self, sentinel: usize, word: Report, now: Instant) {
         if let Some(said) = self.said.get_mut(sentinel) {
             *said = Some((word, now));
         }
@@ -168,13 +168,13 @@ impl Reports {
         let mut newest = None;
         for (by, (word, _)) in living.filter(|(_, (_, at))| lives(at)) {
             match word {
-                Word::Named { host, port, epoch } if newest.is_none_or(|newest| *epoch > newest) => {
+                Report::Named { host, port, epoch } if newest.is_none_or(|newest| *epoch > newest) => {
                     newest = Some(*epoch);
                     verdict = Verdict::Named { by, host, port: *port, epoch: *epoch };
                 }
-                Word::Named { .. } => {}
-                Word::Unknown if newest.is_none() => verdict = Verdict::Unknown,
-                Word::Unknown => {}
+                Report::Named { .. } => {}
+                Report::Unknown if newest.is_none() => verdict = Verdict::Unknown,
+                Report::Unknown => {}
             }
         }
         verdict
@@ -191,26 +191,26 @@ mod tests {
         frame
     }
 
-    fn word(port: u16, epoch: u64) -> Word {
-        Word::Named { host: "10.0.0.1".into(), port, epoch }
+    fn word(port: u16, epoch: u64) -> Report {
+        Report::Named { host: "10.0.0.1".into(), port, epoch }
     }
 
     #[test]
     fn a_sentinel_names_a_server_and_the_epoch_of_its_failover() {
         let service = array(&["name", "m", "ip", "10.0.0.9", "port", "9", "config-epoch", "7"]);
-        assert_eq!(Word::read(&array(&["10.0.0.1", "6379"]), &service), Ok(word(6379, 7)));
-        assert_eq!(Word::read(&array(&["10.0.0.1", "6379"]), b"-ERR no\r\n"), Ok(word(6379, 0)));
-        assert_eq!(Word::read(b"*-1\r\n", b"-ERR No such master with that name\r\n"), Ok(Word::Unknown));
+        assert_eq!(Report::read(&array(&["10.0.0.1", "6379"]), &service), Ok(word(6379, 7)));
+        assert_eq!(Report::read(&array(&["10.0.0.1", "6379"]), b"-ERR no\r\n"), Ok(word(6379, 0)));
+        assert_eq!(Report::read(b"*-1\r\n", b"-ERR No such master with that name\r\n"), Ok(Report::Unknown));
     }
 
     #[test]
     fn what_no_sentinel_says_is_no_word() {
-        let refused = Word::read(b"-NOAUTH Authentication required.\r\n", b"");
-        assert_eq!(refused, Err(NoWord::Refused("NOAUTH Authentication required.".into())));
-        let other = Word::read(b"-ERR unknown command 'SENTINEL', with args beginning with: \r\n", b"");
-        assert!(matches!(other, Err(NoWord::NoSentinel(_))));
+        let refused = Report::read(b"-NOAUTH Authentication required.\r\n", b"");
+        assert_eq!(refused, Err(NoReport::Refused("NOAUTH Authentication required.".into())));
+        let other = Report::read(b"-ERR unknown command 'SENTINEL', with args beginning with: \r\n", b"");
+        assert!(matches!(other, Err(NoReport::NoSentinel(_))));
         for frame in [&array(&["10.0.0.1", "0"])[..], &array(&["", "1"]), &array(&["10.0.0.1"]), b"+OK\r\n", b":1\r\n"] {
-            assert!(matches!(Word::read(frame, b""), Err(NoWord::NoSentinel(_))), "{frame:?}");
+            assert!(matches!(Report::read(frame, b""), Err(NoReport::NoSentinel(_))), "{frame:?}");
         }
     }
 
@@ -226,7 +226,7 @@ mod tests {
     fn a_role_is_read_from_its_first_word() {
         assert_eq!(Role::read(b"*3\r\n$6\r\nmaster\r\n:0\r\n*0\r\n"), Role::Primary);
         assert_eq!(Role::read(b"*5\r\n$5\r\nslave\r\n$1\r\na\r\n:1\r\n$7\r\nconnect\r\n:0\r\n"), Role::Replica);
-        assert_eq!(Role::read(b"-NOPERM no\r\n"), Role::Untold("NOPERM no".into()));
+        assert_eq!(Role::read(b"-NOPERM no\r\n"), Role::NotReported("NOPERM no".into()));
     }
 
     #[test]
@@ -262,11 +262,11 @@ mod tests {
     #[test]
     fn an_unknown_service_is_told_only_where_nobody_knows_it() {
         let (mut reports, now) = (Reports::new(2), Instant::now());
-        reports.record(0, Word::Unknown, now);
+        reports.record(0, Report::Unknown, now);
         assert_eq!(reports.verdict(now), Verdict::Unknown);
         reports.record(1, word(1, 0), now);
         assert!(matches!(reports.verdict(now), Verdict::Named { .. }));
-        reports.record(0, Word::Unknown, now);
+        reports.record(0, Report::Unknown, now);
         assert!(matches!(reports.verdict(now), Verdict::Named { .. }));
     }
 }

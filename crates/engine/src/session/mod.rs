@@ -36,7 +36,7 @@ pub struct Session {
     /// CLIENT NO-EVICT and NO-TOUCH, as the server has agreed to them.
     pub modes: ClientModes,
     /// The server has answered it, whatever it said.
-    pub heard: bool,
+    pub answered: bool,
     /// What the client believes its connection to have, and it has not.
     pub missed: Missed,
     /// A CLIENT CACHING was sent, and the command that it is about was not.
@@ -94,18 +94,18 @@ impl Queue {
 
 impl Session {
     /// A question is put to the server, about which nobody knows anything yet.
-    pub fn listen(&mut self) {
-        (self.accepted, self.heard) = (false, false);
+    pub fn expect_answer(&mut self) {
+        (self.accepted, self.answered) = (false, false);
     }
 
     /// The server has answered it.
-    pub fn hear(&mut self, accepted: bool) {
-        (self.accepted, self.heard) = (accepted, true);
+    pub fn note_answer(&mut self, accepted: bool) {
+        (self.accepted, self.answered) = (accepted, true);
     }
 
     /// This is what it has answered.
-    pub fn hear_reply(&mut self, reply: &[u8]) {
-        self.hear(!value::is_error(reply));
+    pub fn note_reply(&mut self, reply: &[u8]) {
+        self.note_answer(!value::is_error(reply));
     }
 
     /// RESP2 clients with a subscription may only use the pub/sub commands

@@ -87,7 +87,7 @@ impl Patience {
 /// So many times in a row a transaction is sent again without what was refused of the commands that rode in it.
 const REFUSALS_MAX: u8 = 3;
 
-/// Whether commands may ride in transactions of groups that they stand in.
+/// Whether commands may go in transactions of groups that they stand in.
 #[derive(Debug, Default)]
 pub struct Carrying {
     refusals: u8,

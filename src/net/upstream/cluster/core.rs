@@ -7,10 +7,10 @@ use std::task::{Context, Waker};
 use std::time::Instant;
 
 use super::connection::HeadFault;
-use super::entry::{Entry, Kind, Lease, Own, Phase};
+use super::entry::{Entry, Kind, Lease, OpenTransaction, Phase};
 use super::intake::Times;
 use super::nodes::Nodes;
-use super::scripts::Needs;
+use super::scripts::ScriptNeeds;
 use super::settings::NodeName;
 use super::streams::Streams;
 use super::subscriptions::{Name, Subscriptions};
@@ -117,12 +117,12 @@ pub(super) struct State {
 
 /// A client's MULTI whose EXEC has yet to come.
 pub(super) struct Multi {
-    pub(super) own: Rc<Own>,
+    pub(super) own: Rc<OpenTransaction>,
     /// `MULTI` and what was queued.
     pub(super) request: Vec<u8>,
     pub(super) frames: u32,
     pub(super) slot: Option<u16>,
-    pub(super) needs: Needs,
+    pub(super) needs: ScriptNeeds,
 }
 
 /// The connection on which a client watches.
@@ -344,10 +344,10 @@ impl State {
     }
 
     /// Counts the request among those that keep others waiting, until it is over.
-    pub(super) fn hinder(&mut self, place: usize) {
+    pub(super) fn block_others(&mut self, place: usize) {
         let entry = &mut self.queue[place];
-        if !entry.hinders && !entry.is_over() {
-            entry.hinders = true;
+        if !entry.blocks_others && !entry.is_over() {
+            entry.blocks_others = true;
             self.hindrances += 1;
         }
     }
@@ -356,7 +356,7 @@ impl State {
     pub(super) fn finish(&mut self, place: usize, phase: Phase) {
         let entry = &mut self.queue[place];
         entry.phase = phase;
-        if std::mem::take(&mut entry.hinders) {
+        if std::mem::take(&mut entry.blocks_others) {
             self.hindrances -= 1;
         }
         if let Kind::Blocking(lease) = &mut entry.kind

@@ -4,7 +4,7 @@ use std::rc::Rc;
 use std::time::Instant;
 
 use super::core::{Core, State, Watch};
-use super::entry::{Entry, Kind, Lease, Phase, Shows};
+use super::entry::{Entry, Kind, Lease, Phase, VisibleFrames};
 use super::settings::NodeName;
 use super::transaction::ABORTED;
 use crate::net::clock;
@@ -70,7 +70,7 @@ impl Core {
             let Entry { phase, slot, sent_to, .. } = &state.queue[place];
             let is_elsewhere = |(slot, node): (u16, &NodeName)| !self.nodes.is_owner(slot, node);
             if *phase == Phase::Sent && slot.zip(sent_to.as_ref()).is_some_and(is_elsewhere) {
-                state.hinder(place);
+                state.block_others(place);
             }
         }
     }
@@ -92,7 +92,7 @@ impl Core {
                 Kind::Unwatch => self.unwatch(state, place),
                 Kind::Login(_) => self.begin_login(state, place),
                 Kind::Subscribe(_) => self.change_subscriptions(state, place, now),
-                Kind::Own => 1,
+                Kind::ProxyReply => 1,
             };
             if sent > 0 {
                 return sent;
@@ -102,7 +102,7 @@ impl Core {
             }
         }
         self.give_up(state, place, now);
-        state.hinder_if_waiting(place);
+        state.block_others_if_waiting(place);
         1
     }
 
@@ -190,7 +190,7 @@ impl Core {
     fn send_atomic(&self, state: &mut State, place: usize) -> usize {
         let entry = &mut state.queue[place];
         let Kind::Atomic(atomic) = &mut entry.kind else { return 0 };
-        let is_end = atomic.shows == Shows::Last;
+        let is_end = atomic.shows == VisibleFrames::Last;
         if is_end {
             let is_aborted = atomic.own.as_ref().is_some_and(|own| own.is_aborted.get());
             let is_broken = state
@@ -260,7 +260,7 @@ impl Core {
         let entry = &mut state.queue[place];
         let Kind::Atomic(atomic) = &mut entry.kind else { return 0 };
         atomic.request = request;
-        atomic.orphan = if atomic.shows == Shows::All { link.orphan() } else { None };
+        atomic.orphan = if atomic.shows == VisibleFrames::All { link.orphan() } else { None };
         if !is_sent {
             if is_end && state.watch.is_some() {
                 // The connection on which it watched has gone.
@@ -395,10 +395,10 @@ impl State {
         if entry.is_fence {
             return place == 0;
         }
-        if self.hindrances == 0 || self.hindrances == usize::from(entry.hinders) {
+        if self.hindrances == 0 || self.hindrances == usize::from(entry.blocks_others) {
             return true;
         }
-        let before = self.queue.range(..place).filter(|before| before.hinders && !before.is_over());
+        let before = self.queue.range(..place).filter(|before| before.blocks_others && !before.is_over());
         let mut against = before.filter(|before| before.is_fence || before.slot.is_none() || before.slot == entry.slot);
         against.next().is_none()
     }
@@ -407,12 +407,12 @@ impl State {
     pub(super) fn wait_again(&mut self, place: usize) {
         self.queue[place].phase = Phase::Waiting;
         self.unsent += 1;
-        self.hinder(place);
+        self.block_others(place);
     }
 
-    fn hinder_if_waiting(&mut self, place: usize) {
+    fn block_others_if_waiting(&mut self, place: usize) {
         if self.queue.get(place).is_some_and(|entry| entry.phase == Phase::Waiting) {
-            self.hinder(place);
+            self.block_others(place);
         }
     }
 

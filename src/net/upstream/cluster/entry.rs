@@ -15,7 +15,7 @@ use super::gather::Gather;
 use super::inquiry::Inquiry;
 use super::login::Login;
 use super::retry::Retry;
-use super::scripts::Needs;
+use super::scripts::ScriptNeeds;
 use super::settings::NodeName;
 use super::subscriptions::Change;
 
@@ -32,7 +32,7 @@ pub(super) enum Kind {
     /// The same, and it may wait there.
     Blocking(Option<Lease>),
     /// Its reply is the proxy's own.
-    Own,
+    ProxyReply,
     /// All of it or nothing.
     Atomic(Box<Atomic>),
     /// Answered by several nodes, or by one whose answer is looked at.
@@ -54,13 +54,13 @@ pub(super) struct Atomic {
     pub(super) frames: u32,
     /// Where each command before the first that is queued ends, from the beginning on: ASKING goes before each.
     pub(super) outer: Vec<usize>,
-    pub(super) shows: Shows,
+    pub(super) shows: VisibleFrames,
     /// The transaction that it belongs to, where that came in pieces.
-    pub(super) own: Option<Rc<Own>>,
+    pub(super) own: Option<Rc<OpenTransaction>>,
     /// It was sent behind ASKING.
     pub(super) is_asked: bool,
     /// What it runs.
-    pub(super) needs: Needs,
+    pub(super) needs: ScriptNeeds,
     /// Where the frames that have come end.
     pub(super) ends: Vec<usize>,
     /// It has run, and its replies go on as they come.
@@ -77,7 +77,7 @@ impl Atomic {
 
     /// The next frame is EXEC's, and begins like that of a transaction that has run.
     pub(super) fn is_run_by(&self, piece: &[u8]) -> bool {
-        let is_exec = matches!(self.shows, Shows::All | Shows::Last) && self.ends.len() + 1 == self.frames_owed();
+        let is_exec = matches!(self.shows, VisibleFrames::All | VisibleFrames::Last) && self.ends.len() + 1 == self.frames_owed();
         is_exec && piece.first() == Some(&b'*') && !piece.starts_with(b"*-")
     }
 
@@ -97,7 +97,7 @@ impl Atomic {
 
 /// Which of the frames are the client's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Shows {
+pub(super) enum VisibleFrames {
     All,
     /// EXEC's.
     Last,
@@ -107,7 +107,7 @@ pub(super) enum Shows {
 
 /// A transaction of the client's own that came in pieces.
 #[derive(Debug, Default)]
-pub(super) struct Own {
+pub(super) struct OpenTransaction {
     pub(super) is_aborted: Cell<bool>,
 }
 
@@ -123,7 +123,7 @@ pub(super) enum Phase {
 
 /// What is to be done otherwise when it is sent once more.
 #[derive(Debug, Default)]
-pub(super) struct Again {
+pub(super) struct Resend {
     /// To this node, behind ASKING.
     pub(super) asks: Option<NodeName>,
     /// To this node, for nobody knows its slot.
@@ -159,12 +159,12 @@ pub(super) struct Entry {
     /// Nothing goes while it is under way, and it goes when nothing is.
     pub(super) is_fence: bool,
     /// It counts among those that keep others waiting.
-    pub(super) hinders: bool,
+    pub(super) blocks_others: bool,
     /// Its reply comes in this stream.
     pub(super) stream: Option<u16>,
     /// Where it was sent last, unless it is in a stream.
     pub(super) sent_to: Option<NodeName>,
-    pub(super) again: Option<Box<Again>>,
+    pub(super) again: Option<Box<Resend>>,
 }
 
 impl Entry {
@@ -175,14 +175,14 @@ impl Entry {
     /// It is answered with an error. If it was to be queued, its transaction will not run, as at a server.
     pub(super) fn abort_own(&self) {
         if let Kind::Atomic(atomic) = &self.kind
-            && atomic.shows == Shows::Second
+            && atomic.shows == VisibleFrames::Second
             && let Some(own) = &atomic.own
         {
             own.is_aborted.set(true);
         }
     }
 
-    pub(super) fn again(&mut self) -> &mut Again {
+    pub(super) fn again(&mut self) -> &mut Resend {
         self.again.get_or_insert_default()
     }
 

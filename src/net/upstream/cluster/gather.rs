@@ -19,12 +19,12 @@ const CURSOR_BITS: u32 = 12;
 /// The parts of a request, and what becomes of their replies.
 pub(super) struct Gather {
     pub(super) parts: Vec<Part>,
-    how: How,
+    how: MergeMode,
     name: String,
     writes: bool,
 }
 
-enum How {
+enum MergeMode {
     /// Each key's element, by the part that has it: of this part the next one.
     Elements(Vec<usize>),
     Sum,
@@ -96,7 +96,7 @@ impl Part {
     }
 }
 
-fn gather(entry: &mut Entry, parts: Vec<Part>, how: How, name: String, writes: bool) {
+fn gather(entry: &mut Entry, parts: Vec<Part>, how: MergeMode, name: String, writes: bool) {
     entry.is_fence = true;
     entry.kind = Kind::Gather(Box::new(Gather { parts, how, name, writes }));
 }
@@ -118,7 +118,7 @@ pub(super) fn split(core: &Core, request: &Request<'_>, split: Split, entry: &mu
     let is_refused = step == 2 && !core.nodes.splits_writes() || for_all.iter().any(is_condition);
     if is_refused || is_counted && count.is_none() {
         encode::error(&mut entry.reply, super::intake::CROSSSLOT);
-        entry.kind = Kind::Own;
+        entry.kind = Kind::ProxyReply;
         return;
     }
     let mut slots: Vec<(u16, Vec<&[u8]>)> = Vec::new();
@@ -145,19 +145,19 @@ pub(super) fn split(core: &Core, request: &Request<'_>, split: Split, entry: &mu
     };
     let parts = slots.iter().map(part).collect();
     let how = match split {
-        Split::Elements => How::Elements(order),
-        Split::Count => How::Sum,
-        Split::Pairs | Split::CountedPairs => How::AllOk,
+        Split::Elements => MergeMode::Elements(order),
+        Split::Count => MergeMode::Sum,
+        Split::Pairs | Split::CountedPairs => MergeMode::AllOk,
     };
     gather(entry, parts, how, request.name(), request.spec.may_write());
 }
 
 pub(super) fn every(name: String, written: &[u8], merge: Merge, entry: &mut Entry) {
-    gather(entry, vec![Part::new(written.to_vec(), Target::Every)], How::Merged(merge), name, true);
+    gather(entry, vec![Part::new(written.to_vec(), Target::Every)], MergeMode::Merged(merge), name, true);
 }
 
 pub(super) fn one(written: &[u8], merge: Merge, entry: &mut Entry) {
-    gather(entry, vec![Part::new(written.to_vec(), Target::Home)], How::Merged(merge), String::new(), false);
+    gather(entry, vec![Part::new(written.to_vec(), Target::Home)], MergeMode::Merged(merge), String::new(), false);
 }
 
 /// Each primary that the client has written to waits for its replicas; without any, one has nothing to wait for.
@@ -168,12 +168,18 @@ pub(super) fn wait(core: &Core, state: &State, name: String, written: &[u8], ent
     let targets: Vec<Target> = nodes.iter().map(|node| Target::At(NodeName::clone(node))).collect();
     let targets = if targets.is_empty() { vec![Target::Home] } else { targets };
     let part = |target| Part { waits: true, ..Part::new(written.to_vec(), target) };
-    gather(entry, targets.into_iter().map(part).collect(), How::Merged(Merge::Min), name, false);
+    gather(entry, targets.into_iter().map(part).collect(), MergeMode::Merged(Merge::Min), name, false);
 }
 
 /// Asked of the node of this slot, although it names no key.
 pub(super) fn of_slot(written: &[u8], slot: u16, entry: &mut Entry) {
-    gather(entry, vec![Part::new(written.to_vec(), Target::Slot(slot))], How::Merged(Merge::AllSucceed), String::new(), false);
+    gather(
+        entry,
+        vec![Part::new(written.to_vec(), Target::Slot(slot))],
+        MergeMode::Merged(Merge::AllSucceed),
+        String::new(),
+        false,
+    );
 }
 
 /// One step of a walk: the cursor says on which node it is and how far.
@@ -189,7 +195,7 @@ pub(super) fn scan(core: &Core, request: &Request<'_>, entry: &mut Entry) {
     let words: Vec<&[u8]> = args.iter().enumerate().map(|(at, word)| if at == 1 { own.as_bytes() } else { word }).collect();
     let mut bytes = Vec::new();
     encode::request(&mut bytes, &words);
-    gather(entry, vec![Part::new(bytes, Target::Nth(node))], How::Scan { node }, request.name(), false);
+    gather(entry, vec![Part::new(bytes, Target::Nth(node))], MergeMode::Scan { node }, request.name(), false);
 }
 
 impl Gather {
@@ -227,16 +233,16 @@ impl Gather {
         let replies: Vec<&[u8]> = self.parts.iter().map(|part| &*part.reply).collect();
         let same = replies.windows(2).all(|pair| pair[0] == pair[1]);
         let errors = replies.iter().filter(|reply| value::is_error(reply)).count();
-        if errors > 0 && !matches!(self.how, How::Merged(Merge::OneSucceeds)) && !(same && errors == replies.len()) {
+        if errors > 0 && !matches!(self.how, MergeMode::Merged(Merge::OneSucceeds)) && !(same && errors == replies.len()) {
             return self.partly(&replies, errors);
         }
         let first = replies.first().copied().unwrap_or_default();
         match &self.how {
             _ if errors > 0 && same => first.to_vec(),
-            How::Merged(merge) => merge.merge(&replies, random),
-            How::Sum => Merge::Sum.merge(&replies, random),
-            How::AllOk => first.to_vec(),
-            How::Elements(order) => {
+            MergeMode::Merged(merge) => merge.merge(&replies, random),
+            MergeMode::Sum => Merge::Sum.merge(&replies, random),
+            MergeMode::AllOk => first.to_vec(),
+            MergeMode::Elements(order) => {
                 let mut parts: Vec<_> = replies.iter().map(|reply| elements(reply)).collect();
                 let mut out = Vec::new();
                 encode::array_header(&mut out, order.len());
@@ -248,7 +254,7 @@ impl Gather {
                 }
                 out
             }
-            How::Scan { node } => scanned(first, *node, nodes),
+            MergeMode::Scan { node } => scanned(first, *node, nodes),
         }
     }
 

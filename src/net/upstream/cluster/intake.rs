@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use super::core::{Core, Parsing, State};
 use super::entry::{Entry, Kind, Phase};
 use super::subscriptions::Change;
-use super::{gather, inquiry, login, own, transaction};
+use super::{gather, inquiry, login, proxy_reply, transaction};
 use crate::net::memory_budget::LITTLE;
 use respguard_engine::command::{BlockFor, CommandId, ConnectionEffect, Lane, RetryClass, Spec, Table, Timeout};
 use respguard_engine::route::place::{Route, Slots, Verb, slots};
@@ -182,7 +182,7 @@ impl Core {
     fn refuse_large(&self, state: &mut State, request: &Request<'_>, bytes: std::ops::Range<u64>) {
         let mut entry = self.entry(request, bytes);
         encode::error(&mut entry.reply, &format!("ERR respguard: {} {TOO_LONG}", request.name()));
-        entry.kind = Kind::Own;
+        entry.kind = Kind::ProxyReply;
         if let Some(multi) = &state.multi {
             multi.own.is_aborted.set(true);
         }
@@ -195,7 +195,7 @@ impl Core {
         if request.route == Route::Quit {
             let mut entry = self.entry(&request, start..start + bytes as u64);
             encode::simple(&mut entry.reply, "OK");
-            entry.kind = Kind::Own;
+            entry.kind = Kind::ProxyReply;
             state.put(entry);
             state.is_closed = true;
             return bytes;
@@ -217,7 +217,7 @@ impl Core {
         let mut entry = self.entry(&request, range);
         if let Some(text) = request.refusal(false) {
             encode::error(&mut entry.reply, &text);
-            entry.kind = Kind::Own;
+            entry.kind = Kind::ProxyReply;
         } else {
             match request.route {
                 Route::Keys if request.spec.is_blocking(request.args) => {
@@ -242,9 +242,9 @@ impl Core {
                 Route::Accepted if !request.is_taken() => {}
                 Route::Accepted => {
                     encode::simple(&mut entry.reply, "OK");
-                    entry.kind = Kind::Own;
+                    entry.kind = Kind::ProxyReply;
                 }
-                Route::Cluster(command) => own::answer(self, &request, command, &rest[..bytes], &mut entry),
+                Route::Cluster(command) => proxy_reply::answer(self, &request, command, &rest[..bytes], &mut entry),
                 Route::Wait => gather::wait(self, state, request.name(), &rest[..bytes], &mut entry),
                 Route::Transaction(verb) => transaction::take(state, verb, &mut entry),
             }
@@ -273,7 +273,7 @@ impl Core {
             is_read: request.spec.retry == RetryClass::Read,
             holds_slot: matches!(request.slots, Slots::One { keys: 2.., .. }),
             is_fence: false,
-            hinders: false,
+            blocks_others: false,
             stream: None,
             sent_to: None,
             again: None,
@@ -330,14 +330,14 @@ fn unsent_by(now: Instant, request_timeout: Duration) -> Instant {
 impl State {
     /// The next request.
     pub(super) fn put(&mut self, mut entry: Entry) {
-        if matches!(entry.kind, Kind::Own) {
+        if matches!(entry.kind, Kind::ProxyReply) {
             entry.phase = Phase::Done;
         }
         self.queue.push_back(entry);
         let place = self.queue.len() - 1;
         let entry = &self.queue[place];
         if entry.is_fence || entry.holds_slot {
-            self.hinder(place);
+            self.block_others(place);
         }
         if place == 0 && self.queue[0].is_over() {
             self.advance();

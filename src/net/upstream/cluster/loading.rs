@@ -1,7 +1,7 @@
 //! Loads what a request runs onto a node that does not know it.
 
 use super::core::{Core, State};
-use super::scripts::Needs;
+use super::scripts::ScriptNeeds;
 use super::settings::NodeName;
 use respguard_resp::encode;
 use respguard_resp::request::{Args, Limits, Parsed, RequestParser};
@@ -13,7 +13,7 @@ impl Core {
         if let Some(node) = node
             && elements(exec).any(is_missing)
         {
-            self.nodes.forget_given(node);
+            self.nodes.forget_loaded(node);
         }
     }
 
@@ -26,7 +26,7 @@ impl Core {
         let needs = {
             let table = self.nodes.context.table();
             let mut parser = RequestParser::new(Limits::default());
-            let (mut spans, mut arena, mut needs) = (Vec::new(), Vec::new(), Needs::default());
+            let (mut spans, mut arena, mut needs) = (Vec::new(), Vec::new(), ScriptNeeds::default());
             let written = state.written(&state.queue[place].bytes);
             if let Parsed::Request { bytes, inline } = parser.parse(written, &mut spans, &mut arena, usize::MAX) {
                 let args = if inline { Args::new(&arena, &spans) } else { Args::new(&written[..bytes], &spans) };

@@ -35,7 +35,7 @@ pub(super) fn take(core: &Core, request: &Request<'_>, lane: Lane, entry: &mut E
             0 => encode::simple(&mut entry.reply, "OK"),
             _ => encode::error(&mut entry.reply, "ERR SELECT is not allowed in cluster mode"),
         }
-        entry.kind = Kind::Own;
+        entry.kind = Kind::ProxyReply;
         return;
     }
     let key = core.key.borrow().clone();

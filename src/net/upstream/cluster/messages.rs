@@ -68,7 +68,7 @@ pub(super) fn confirm(out: &mut Vec<u8>, protocol: Protocol, kind: Kind, on: boo
 impl Core {
     /// In RESP2 a client that has subscriptions may do little else; true for what was answered instead of sent.
     pub(super) fn refuse_while_subscribed(&self, state: &mut State, place: usize) -> bool {
-        let is_about_keys = !matches!(state.queue[place].kind, EntryKind::Subscribe(_) | EntryKind::Own);
+        let is_about_keys = !matches!(state.queue[place].kind, EntryKind::Subscribe(_) | EntryKind::ProxyReply);
         if !state.is_subscribed() || self.key.borrow().protocol == Protocol::Resp3 || !is_about_keys {
             return false;
         }

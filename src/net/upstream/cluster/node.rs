@@ -9,17 +9,17 @@ use std::time::{Duration, Instant};
 use super::scripts::Digest;
 use super::traffic::NodeTraffic;
 use crate::net::clock;
-use crate::net::upstream::Reach;
+use crate::net::upstream::WorkerSettings;
 use crate::net::upstream::connection::Phase;
 use crate::net::upstream::lane::{Lane, LaneKey};
 
 pub(super) struct Node {
-    pub(super) reach: Rc<Reach>,
+    pub(super) settings: Rc<WorkerSettings>,
     pub(super) lanes: HashMap<LaneKey, Rc<Used>>,
     /// Since when nothing but failures has come of it.
     silent_since: Cell<Option<Instant>>,
     is_given_up: Cell<bool>,
-    given: RefCell<Given>,
+    given: RefCell<LoadedScripts>,
     traffic: Arc<NodeTraffic>,
 }
 
@@ -31,7 +31,7 @@ pub(super) struct Used {
 
 /// What a node was given, over connections that were opened at this time: one that was started anew has lost it.
 #[derive(Default)]
-struct Given {
+struct LoadedScripts {
     opened_at: Option<Instant>,
     scripts: HashSet<Digest>,
     /// The libraries of this number.
@@ -40,7 +40,7 @@ struct Given {
 
 /// What a look at a node has shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum News {
+pub(super) enum NodeEvent {
     None,
     GivenUp,
     Back,
@@ -53,9 +53,9 @@ impl Used {
 }
 
 impl Node {
-    pub(super) fn new(reach: Rc<Reach>, traffic: Arc<NodeTraffic>) -> Node {
+    pub(super) fn new(settings: Rc<WorkerSettings>, traffic: Arc<NodeTraffic>) -> Node {
         let (lanes, silent_since, is_given_up, given) = Default::default();
-        Node { reach, lanes, silent_since, is_given_up, given, traffic }
+        Node { settings, lanes, silent_since, is_given_up, given, traffic }
     }
 
     /// True when it has a connection, and nothing speaks against it.
@@ -70,8 +70,8 @@ impl Node {
     }
 
     /// Takes note of what its connections have seen.
-    pub(super) fn look(&self, now: Instant, longest: Duration) -> News {
-        let Some(health) = &self.reach.health else { return News::None };
+    pub(super) fn look(&self, now: Instant, longest: Duration) -> NodeEvent {
+        let Some(health) = &self.settings.health else { return NodeEvent::None };
         let (answered, is_alive, has_failed) = health.take_seen();
         self.traffic.count(answered);
         if is_alive || self.lanes.is_empty() {
@@ -81,9 +81,9 @@ impl Node {
         }
         let is_given_up = self.silent_since.get().is_some_and(|since| now.saturating_duration_since(since) >= longest);
         match (self.is_given_up.replace(is_given_up), is_given_up) {
-            (false, true) => News::GivenUp,
-            (true, false) => News::Back,
-            _ => News::None,
+            (false, true) => NodeEvent::GivenUp,
+            (true, false) => NodeEvent::Back,
+            _ => NodeEvent::None,
         }
     }
 
@@ -99,14 +99,14 @@ impl Node {
     }
 
     /// It has lost what it was given.
-    pub(super) fn forget_given(&self) {
-        self.given.replace(Given::default());
+    pub(super) fn forget_loaded(&self) {
+        self.given.replace(LoadedScripts::default());
     }
 
-    fn given(&self, opened_at: Option<Instant>) -> std::cell::RefMut<'_, Given> {
+    fn given(&self, opened_at: Option<Instant>) -> std::cell::RefMut<'_, LoadedScripts> {
         let mut given = self.given.borrow_mut();
         if given.opened_at != opened_at {
-            *given = Given { opened_at, ..Given::default() };
+            *given = LoadedScripts { opened_at, ..LoadedScripts::default() };
         }
         given
     }

@@ -13,7 +13,7 @@ use super::core::Core;
 use super::inquiry::LostConnections;
 use super::node::{Node, Used};
 use super::scatter::Pieces;
-use super::scripts::{Needs, Scripts};
+use super::scripts::{ScriptNeeds, Scripts};
 use super::settings::{Announced, ClusterSettings, NodeName};
 use crate::net::address::Address;
 use crate::net::clock;
@@ -25,7 +25,7 @@ use crate::net::upstream::connect::OpenError;
 use crate::net::upstream::connection::{Link, Phase};
 use crate::net::upstream::connections::Connections;
 use crate::net::upstream::lane::{Lane, LaneKey, Leases};
-use crate::net::upstream::{Reach, Settings};
+use crate::net::upstream::{Settings, WorkerSettings};
 use respguard_engine::command::{CommandId, Table};
 use respguard_engine::link::handshake::{ConnectParams, Refusal, ServerInfo, Step};
 use respguard_engine::route::place::{Route, Routes};
@@ -200,7 +200,7 @@ impl Nodes {
 
     /// What has to go before something that needs these scripts and functions, for the node has not got it yet: requests,
     /// and how many. `None` where nothing has.
-    pub(super) fn missing(&self, address: &NodeName, opened_at: Option<Instant>, needs: &Needs) -> Option<(Vec<u8>, u32)> {
+    pub(super) fn missing(&self, address: &NodeName, opened_at: Option<Instant>, needs: &ScriptNeeds) -> Option<(Vec<u8>, u32)> {
         let nodes = self.nodes.borrow();
         let node = nodes.get(address)?;
         let (mut requests, mut count) = (Vec::new(), 0);
@@ -219,9 +219,9 @@ impl Nodes {
     }
 
     /// The node has lost what it was given.
-    pub(super) fn forget_given(&self, address: &NodeName) {
+    pub(super) fn forget_loaded(&self, address: &NodeName) {
         if let Some(node) = self.nodes.borrow().get(address) {
-            node.forget_given();
+            node.forget_loaded();
         }
     }
 
@@ -259,9 +259,9 @@ impl Nodes {
             used.at.set(clock::now());
             return Some(Rc::clone(used));
         }
-        let permit = node.reach.connections.take().ok()?;
-        let link = Link::spawn(&self.context, &node.reach, key.params(), permit, true, Vec::new());
-        let lane = Lane::over(&self.context, &node.reach, &self.leases, key.clone(), link);
+        let permit = node.settings.connections.take().ok()?;
+        let link = Link::spawn(&self.context, &node.settings, key.params(), permit, true, Vec::new());
+        let lane = Lane::over(&self.context, &node.settings, &self.leases, key.clone(), link);
         let used = Used::now(lane);
         node.lanes.insert(key.clone(), Rc::clone(&used));
         self.note_change();
@@ -279,7 +279,7 @@ impl Nodes {
             is_node: true,
             ..self.settings.clone()
         };
-        Node::new(Rc::new(Reach { settings, nodes: None, health: Some(Health::default()) }), traffic)
+        Node::new(Rc::new(WorkerSettings { settings, nodes: None, health: Some(Health::default()) }), traffic)
     }
 
     /// A client's connection to the cluster, once a node takes its login and protocol.
@@ -318,11 +318,11 @@ impl Nodes {
         let primaries = self.primaries();
         let (there, others): (Vec<_>, Vec<_>) = primaries.iter().partition(|address| self.is_there(address));
         for address in there.into_iter().chain(others) {
-            let reach = {
+            let settings = {
                 let mut nodes = self.nodes.borrow_mut();
-                Rc::clone(&nodes.entry(NodeName::clone(address)).or_insert_with(|| self.node(address)).reach)
+                Rc::clone(&nodes.entry(NodeName::clone(address)).or_insert_with(|| self.node(address)).settings)
             };
-            let link = Link::spawn(&self.context, &reach, params.clone(), reach.connections.insist(), false, Vec::new());
+            let link = Link::spawn(&self.context, &settings, params.clone(), settings.connections.insist(), false, Vec::new());
             match link.opened().await {
                 Ok(info) => {
                     let mut nodes = self.nodes.borrow_mut();
@@ -331,7 +331,7 @@ impl Nodes {
                         used.lane.adopt(&link);
                     } else {
                         link.share();
-                        let lane = Lane::over(&self.context, &reach, &self.leases, key.clone(), link);
+                        let lane = Lane::over(&self.context, &settings, &self.leases, key.clone(), link);
                         node.lanes.insert(key.clone(), Used::now(lane));
                     }
                     return Ok(info);

@@ -8,7 +8,7 @@ use super::core::{Core, State};
 use super::dispatch::ASKING;
 use super::entry::{Kind, Lease, Phase};
 use super::gather::{Gather, Part, Progress, Target};
-use super::replies::Course;
+use super::replies::NextStep;
 use crate::net::clock;
 use crate::net::memory_budget::LITTLE;
 use crate::net::upstream::connection::Phase as LinkPhase;
@@ -157,7 +157,7 @@ impl Recipient for PartOf {
                 Some(redirect) => {
                     let course = core.follow(&redirect, slot, part.sent_to.as_ref());
                     course.count(&mut part.retry, clock::now());
-                    if let Course::Ask(address) = course {
+                    if let NextStep::Ask(address) = course {
                         part.asks = Some(address);
                     }
                     part.progress = Progress::Waiting;

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::core::{Core, State};
 use super::dispatch::no_exec;
-use super::entry::{Kind, Phase, Shows};
+use super::entry::{Kind, Phase, VisibleFrames};
 use super::retry::Retry;
 use super::settings::NodeName;
 use super::streams::of_address;
@@ -19,7 +19,7 @@ use respguard_engine::pipeline::reading::Part;
 use respguard_engine::route::redirect::Redirect;
 
 /// What is to be done about a redirect.
-pub(super) enum Course {
+pub(super) enum NextStep {
     /// To the node that the slot is known to be at.
     Owner,
     /// To this one, for nobody knows the slot.
@@ -28,19 +28,19 @@ pub(super) enum Course {
     Later,
 }
 
-impl Course {
+impl NextStep {
     /// Says when the request may go.
     pub(super) fn count(&self, retry: &mut Retry, now: Instant) {
         match self {
-            Course::Later => retry.pause(now),
-            Course::Owner | Course::Node(_) | Course::Ask(_) => retry.follow(now),
+            NextStep::Later => retry.pause(now),
+            NextStep::Owner | NextStep::Node(_) | NextStep::Ask(_) => retry.follow(now),
         }
     }
 }
 
 impl Core {
     /// Takes note of a redirect, and says what is to be done.
-    pub(super) fn follow(&self, redirect: &Redirect<'_>, slot: Option<u16>, from: Option<&NodeName>) -> Course {
+    pub(super) fn follow(&self, redirect: &Redirect<'_>, slot: Option<u16>, from: Option<&NodeName>) -> NextStep {
         let address = |host: &str, port| {
             let host = match (host, from.map(|from| &**from)) {
                 // It does not know by which name it is reached.
@@ -54,26 +54,26 @@ impl Core {
                 gauge::count_redirect(Redirected::Moved);
                 let address = address(host, port);
                 self.nodes.moved(moved, &address);
-                if slot.is_some() { Course::Owner } else { Course::Node(address) }
+                if slot.is_some() { NextStep::Owner } else { NextStep::Node(address) }
             }
             Redirect::Ask { host, port, .. } => {
                 gauge::count_redirect(Redirected::Ask);
-                Course::Ask(address(host, port))
+                NextStep::Ask(address(host, port))
             }
             Redirect::TryAgain => {
                 gauge::count_redirect(Redirected::TryAgain);
-                Course::Later
+                NextStep::Later
             }
             Redirect::Down => {
                 gauge::count_redirect(Redirected::ClusterDown);
                 self.nodes.doubt(clock::now());
-                Course::Later
+                NextStep::Later
             }
         }
     }
 
     /// The request goes out once more, as it did not run.
-    pub(super) fn again(&self, state: &mut State, place: usize, course: Course) {
+    pub(super) fn again(&self, state: &mut State, place: usize, course: NextStep) {
         let entry = &mut state.queue[place];
         state.reply_bytes = state.reply_bytes.saturating_sub(entry.reply.len());
         entry.reply.clear();
@@ -90,12 +90,12 @@ impl Core {
         let again = entry.again();
         course.count(&mut again.retry, clock::now());
         (again.asks, again.node) = match course {
-            Course::Ask(address) => (Some(address), None),
-            Course::Node(address) => (None, Some(address)),
-            Course::Owner | Course::Later => (None, None),
+            NextStep::Ask(address) => (Some(address), None),
+            NextStep::Node(address) => (None, Some(address)),
+            NextStep::Owner | NextStep::Later => (None, None),
         };
         state.unsent += 1;
-        state.hinder(place);
+        state.block_others(place);
         self.has_news.set(true);
     }
 
@@ -112,7 +112,7 @@ impl Core {
             return;
         }
         if part.first && part.last && piece.first() == Some(&b'-') && self.loads_for(state, place, piece) {
-            let course = Course::Owner;
+            let course = NextStep::Owner;
             return self.again(state, place, course);
         }
         state.keep_or_pass(place, piece);
@@ -165,11 +165,11 @@ impl Core {
         }
         let slot = entry.slot;
         let redirect = frames.iter().find_map(|frame| Redirect::read(&reply[frame.clone()], slot));
-        let is_not_run = reply[last.clone()].first() == Some(&b'-') || shows == Shows::Second;
+        let is_not_run = reply[last.clone()].first() == Some(&b'-') || shows == VisibleFrames::Second;
         if let Some(redirect) = redirect.filter(|_| is_not_run) {
             let from = entry.sent_to.clone();
             let course = self.follow(&redirect, slot, from.as_ref());
-            if shows == Shows::Last && state.watch.is_some() {
+            if shows == VisibleFrames::Last && state.watch.is_some() {
                 // What was watched is elsewhere: nobody can tell whether it has changed.
                 no_exec(self.key.borrow().protocol, &mut state.queue[place].reply);
                 state.end_watch();
@@ -180,12 +180,12 @@ impl Core {
         let entry = &mut state.queue[place];
         let Kind::Atomic(atomic) = &entry.kind else { return };
         match shows {
-            Shows::All => frames.iter().for_each(|frame| entry.reply.extend_from_slice(&reply[frame.clone()])),
-            Shows::Last => {
+            VisibleFrames::All => frames.iter().for_each(|frame| entry.reply.extend_from_slice(&reply[frame.clone()])),
+            VisibleFrames::Last => {
                 entry.reply.extend_from_slice(&reply[last]);
                 state.end_watch();
             }
-            Shows::Second => {
+            VisibleFrames::Second => {
                 // What MULTI itself was refused with is what the command would have been.
                 let first = frames.iter().find(|frame| reply[frame.start] == b'-').or(frames.get(1));
                 let shown = first.map(|frame| &reply[frame.clone()]).unwrap_or_default();
@@ -206,7 +206,7 @@ impl Core {
         let reply = std::mem::take(&mut entry.reply);
         let Kind::Atomic(atomic) = &mut entry.kind else { return };
         atomic.passes = true;
-        if atomic.shows == Shows::All {
+        if atomic.shows == VisibleFrames::All {
             let frames = atomic.own_frames();
             frames.into_iter().for_each(|frame| state.keep_or_pass(place, &reply[frame]));
         }
@@ -257,7 +257,7 @@ impl Core {
             return;
         }
         let is_unsent = matches!(fault, Fault::Unavailable | Fault::Refused);
-        let is_end = matches!(&entry.kind, Kind::Atomic(atomic) if atomic.shows == Shows::Last);
+        let is_end = matches!(&entry.kind, Kind::Atomic(atomic) if atomic.shows == VisibleFrames::Last);
         if is_end && state.watch.is_some() {
             state.end_watch();
             if is_unsent {
@@ -267,14 +267,14 @@ impl Core {
         }
         if matches!(state.queue[place].kind, Kind::Watch) {
             state.end_watch();
-            return self.again(state, place, Course::Later);
+            return self.again(state, place, NextStep::Later);
         }
         let entry = &mut state.queue[place];
-        let is_asked_only = matches!(&entry.kind, Kind::Atomic(atomic) if atomic.shows == Shows::Second);
+        let is_asked_only = matches!(&entry.kind, Kind::Atomic(atomic) if atomic.shows == VisibleFrames::Second);
         let may_repeat = is_unsent || fault == Fault::Lost && (entry.is_read || is_asked_only);
         if may_repeat {
             self.nodes.doubt(clock::now());
-            return self.again(state, place, Course::Owner);
+            return self.again(state, place, NextStep::Owner);
         }
         entry.reply.clear();
         entry.abort_own();
@@ -309,7 +309,7 @@ impl Recipient for Core {
             Kind::Atomic(_) => self.admit_atomic(state, place, piece, part),
             Kind::Watch => self.admit_watch(state, place, piece, part),
             Kind::Inquiry(_) => self.admit_inquiry(state, place, piece, part),
-            Kind::Own | Kind::Gather(_) | Kind::Unwatch | Kind::Login(_) | Kind::Subscribe(_) => {}
+            Kind::ProxyReply | Kind::Gather(_) | Kind::Unwatch | Kind::Login(_) | Kind::Subscribe(_) => {}
         }
         Admitted::default()
     }
@@ -323,7 +323,11 @@ impl Recipient for Core {
             return 0;
         }
         let plain = |entry: &&super::entry::Entry| {
-            matches!(entry.kind, Kind::Single) && entry.phase == Phase::Sent && entry.skip == 0 && !entry.begun && !entry.hinders
+            matches!(entry.kind, Kind::Single)
+                && entry.phase == Phase::Sent
+                && entry.skip == 0
+                && !entry.begun
+                && !entry.blocks_others
         };
         let most = usize::try_from(most).unwrap_or(usize::MAX);
         u32::try_from(state.queue.iter().take(most).take_while(plain).count()).unwrap_or(0)

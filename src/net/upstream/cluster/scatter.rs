@@ -68,7 +68,7 @@ impl Core {
     /// Takes the request at this place into the piece for its node, if it can go that way.
     pub(super) fn collect(&self, state: &mut State, place: usize, pieces: &mut Pieces) -> bool {
         let entry = &state.queue[place];
-        let is_simple = matches!(entry.kind, Kind::Single) && !entry.hinders && entry.again.is_none();
+        let is_simple = matches!(entry.kind, Kind::Single) && !entry.blocks_others && entry.again.is_none();
         let Some(slot) = entry.slot.filter(|_| is_simple && !state.is_subscribed() && state.may_go(place)) else { return false };
         let Some(stream) = self.stream_of(state, slot) else { return false };
         let number = state.first + place as u64;

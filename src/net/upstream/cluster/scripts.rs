@@ -35,12 +35,12 @@ struct Known {
 
 /// What a request runs.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Needs {
+pub(super) struct ScriptNeeds {
     pub(super) scripts: Vec<Digest>,
     pub(super) functions: bool,
 }
 
-impl Needs {
+impl ScriptNeeds {
     /// Takes in one request of a transaction.
     pub(super) fn note(&mut self, spec: &Spec, args: Args<'_>) {
         match spec.name() {

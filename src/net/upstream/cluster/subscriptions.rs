@@ -13,7 +13,7 @@ use super::core::{Core, State};
 use super::entry::{Kind as EntryKind, Lease, Phase};
 use super::listener::{Listener, ended_by_node, message_of};
 use super::messages::confirm;
-use super::replies::Course;
+use super::replies::NextStep;
 use super::retry::Retry;
 use super::settings::NodeName;
 use crate::net::clock;
@@ -57,7 +57,7 @@ pub(super) struct Change {
 
 /// A name that the client has subscribed to.
 #[derive(Default)]
-struct Wanted {
+struct SubscribedName {
     /// Its client has been told.
     is_confirmed: bool,
     /// The connections that count.
@@ -69,7 +69,7 @@ struct Wanted {
 }
 
 /// One node's connection, and the names that it was asked for.
-struct Listening {
+struct NodeSubscription {
     address: NodeName,
     lease: Lease,
     listener: Rc<Listener>,
@@ -79,8 +79,8 @@ struct Listening {
 /// All of a client's.
 #[derive(Default)]
 pub(super) struct Subscriptions {
-    wanted: BTreeMap<Name, Wanted>,
-    listening: Vec<Listening>,
+    wanted: BTreeMap<Name, SubscribedName>,
+    listening: Vec<NodeSubscription>,
     last_id: u64,
     /// Names whose nodes are to be looked for.
     unsettled: BTreeSet<Name>,
@@ -112,12 +112,12 @@ impl Subscriptions {
 
     /// Connections that were lost are let go; what lay on them is looked for anew.
     fn drop_lost(&mut self, now: Instant, returning: &mut Vec<(Lease, bool)>) {
-        let is_lost = |one: &Listening| one.listener.is_lost.get() || one.lease.link.phase() == LinkPhase::Closed;
+        let is_lost = |one: &NodeSubscription| one.listener.is_lost.get() || one.lease.link.phase() == LinkPhase::Closed;
         for lost in self.listening.extract_if(.., |one| is_lost(one)) {
             self.retry.pause(now);
             for name in lost.names {
                 if let Some(wanted) = self.wanted.get_mut(&name) {
-                    wanted.stop_hearing(lost.listener.id, now);
+                    wanted.stop_listening(lost.listener.id, now);
                     self.unsettled.insert(name);
                 }
             }
@@ -126,7 +126,7 @@ impl Subscriptions {
     }
 
     /// The name is not needed there.
-    fn leave(&mut self, name: &Name, is_left: impl Fn(&Listening) -> bool) {
+    fn leave(&mut self, name: &Name, is_left: impl Fn(&NodeSubscription) -> bool) {
         let now = clock::now();
         for one in self.listening.iter_mut().filter(|one| is_left(one)) {
             if one.names.remove(name) && !one.names.is_empty() {
@@ -155,8 +155,8 @@ impl Subscriptions {
     }
 }
 
-impl Wanted {
-    fn stop_hearing(&mut self, id: u64, now: Instant) {
+impl SubscribedName {
+    fn stop_listening(&mut self, id: u64, now: Instant) {
         self.heard_on.retain(|on| *on != id);
         if self.heard_on.is_empty() {
             self.missing_since.get_or_insert(now);
@@ -178,7 +178,9 @@ impl Core {
             let subscriptions = state.subscriptions.get_or_insert_default();
             for name in names {
                 if !subscriptions.wanted.contains_key(&name) {
-                    subscriptions.wanted.insert(name.clone(), Wanted { missing_since: Some(now), ..Wanted::default() });
+                    subscriptions
+                        .wanted
+                        .insert(name.clone(), SubscribedName { missing_since: Some(now), ..SubscribedName::default() });
                     subscriptions.unsettled.insert(name);
                 }
             }
@@ -240,7 +242,7 @@ impl Core {
             subscriptions.close_unneeded(returning);
         }
         let longest = self.nodes.settings.request_timeout;
-        let is_lost = |wanted: &Wanted| {
+        let is_lost = |wanted: &SubscribedName| {
             wanted.is_confirmed && wanted.missing_since.is_some_and(|since| now.saturating_duration_since(since) > longest)
         };
         if subscriptions.wanted.values().any(is_lost) {
@@ -305,7 +307,7 @@ impl Core {
         let who: Rc<dyn Recipient> = Rc::<Listener>::clone(&listener);
         link.set_owner(Some(who));
         let names = BTreeSet::new();
-        subscriptions.listening.push(Listening { address, lease: Lease { lane, link }, listener, names });
+        subscriptions.listening.push(NodeSubscription { address, lease: Lease { lane, link }, listener, names });
         Some(subscriptions.listening.len() - 1)
     }
 
@@ -393,7 +395,7 @@ impl Core {
         subscriptions.unsettled.insert(name.clone());
         match Redirect::read(answer, name.slot()) {
             // Half of a slot's keys mean nothing to its channels.
-            Some(redirect) => drop::<Course>(self.follow(&redirect, name.slot(), from.as_ref())),
+            Some(redirect) => drop::<NextStep>(self.follow(&redirect, name.slot(), from.as_ref())),
             None if !wanted.is_confirmed => wanted.error = Some(answer.to_vec()),
             None => {}
         }
@@ -411,7 +413,7 @@ impl Core {
         }
         let Some(name) = ended_by_node(frame) else { return };
         let Some(wanted) = subscriptions.wanted.get_mut(&name) else { return };
-        wanted.stop_hearing(id, clock::now());
+        wanted.stop_listening(id, clock::now());
         subscriptions.listening.iter_mut().filter(|one| one.listener.id == id).for_each(|one| {
             one.names.remove(&name);
         });

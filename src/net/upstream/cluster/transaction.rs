@@ -6,9 +6,9 @@
 use std::rc::Rc;
 
 use super::core::{Core, Multi, State};
-use super::entry::{Atomic, Entry, Kind, Shows};
+use super::entry::{Atomic, Entry, Kind, VisibleFrames};
 use super::intake::{CROSSSLOT, Request};
-use super::scripts::Needs;
+use super::scripts::ScriptNeeds;
 use respguard_engine::command::{RetryClass, Table};
 use respguard_engine::route::place::{Route, Slots, Verb};
 use respguard_resp::encode;
@@ -76,11 +76,11 @@ pub(super) fn take_whole(core: &Core, state: &mut State, table: &Table, rest: &[
         let (outer, frames, needs) = (reading.outer, reading.frames, reading.needs);
         let (request, own, orphan) = (None, None, None);
         let (is_asked, passes, ends) = Default::default();
-        let atomic = Atomic { request, frames, outer, shows: Shows::All, own, is_asked, needs, ends, passes, orphan };
+        let atomic = Atomic { request, frames, outer, shows: VisibleFrames::All, own, is_asked, needs, ends, passes, orphan };
         entry.kind = Kind::Atomic(Box::new(atomic));
     } else {
         reading.refuse(&mut entry.reply);
-        entry.kind = Kind::Own;
+        entry.kind = Kind::ProxyReply;
     }
     state.put(entry);
     Some(at)
@@ -97,7 +97,7 @@ struct Whole {
     is_slow: bool,
     /// It begins with a WATCH, or a guard, of our own.
     is_guarded: bool,
-    needs: Needs,
+    needs: ScriptNeeds,
     /// Whose place each error takes.
     errors: Vec<(u32, String)>,
 }
@@ -175,9 +175,9 @@ pub(super) fn take(state: &mut State, verb: Verb, entry: &mut Entry) {
     match verb {
         Verb::Multi => {
             state.multi =
-                Some(Multi { own: Rc::default(), request: MULTI.to_vec(), frames: 1, slot: None, needs: Needs::default() });
+                Some(Multi { own: Rc::default(), request: MULTI.to_vec(), frames: 1, slot: None, needs: ScriptNeeds::default() });
             encode::simple(&mut entry.reply, "OK");
-            entry.kind = Kind::Own;
+            entry.kind = Kind::ProxyReply;
         }
         Verb::Watch => {
             state.watches = true;
@@ -220,7 +220,7 @@ pub(super) fn take_queued(core: &Core, state: &mut State, request: &Request<'_>,
             let needs = multi.needs;
             entry.slot = multi.slot;
             entry.is_fence = true;
-            entry.kind = atomic(request, frames, Shows::Last, own, needs);
+            entry.kind = atomic(request, frames, VisibleFrames::Last, own, needs);
         }
         Some(Verb::Discard) => {
             (state.multi, state.watches) = (None, false);
@@ -246,7 +246,7 @@ pub(super) fn take_queued(core: &Core, state: &mut State, request: &Request<'_>,
                 multi.frames += 1;
                 entry.slot = multi.slot;
                 entry.holds_slot = true;
-                entry.kind = atomic([MULTI, written, DISCARD].concat(), 3, Shows::Second, own, Needs::default());
+                entry.kind = atomic([MULTI, written, DISCARD].concat(), 3, VisibleFrames::Second, own, ScriptNeeds::default());
             }
         }
     }
@@ -255,10 +255,16 @@ pub(super) fn take_queued(core: &Core, state: &mut State, request: &Request<'_>,
 
 fn refuse(entry: &mut Entry, text: &str) {
     encode::error(&mut entry.reply, text);
-    entry.kind = Kind::Own;
+    entry.kind = Kind::ProxyReply;
 }
 
-fn atomic(request: Vec<u8>, frames: u32, shows: Shows, own: Rc<super::entry::Own>, needs: Needs) -> Kind {
+fn atomic(
+    request: Vec<u8>,
+    frames: u32,
+    shows: VisibleFrames,
+    own: Rc<super::entry::OpenTransaction>,
+    needs: ScriptNeeds,
+) -> Kind {
     let outer = vec![MULTI.len()];
     Kind::Atomic(Box::new(Atomic {
         request: Some(request),

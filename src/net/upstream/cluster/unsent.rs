@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use super::core::{Core, State};
-use super::entry::{Entry, Kind, Phase, Shows};
+use super::entry::{Entry, Kind, Phase, VisibleFrames};
 use super::gather::{Part, Progress, Target};
 use super::settings::NodeName;
 use respguard_engine::command::{CommandId, ConnectionEffect};
@@ -27,7 +27,7 @@ impl Core {
                 self.conclude_parts(state, place);
             }
             _ if !is_over && silent.is_none() => {}
-            Kind::Atomic(atomic) if atomic.shows == Shows::All => state.finish(place, Phase::Failed(Fault::Unavailable)),
+            Kind::Atomic(atomic) if atomic.shows == VisibleFrames::All => state.finish(place, Phase::Failed(Fault::Unavailable)),
             Kind::Inquiry(_) => state.finish(place, Phase::Failed(Fault::Unavailable)),
             Kind::Single | Kind::Login(_) if self.is_listened_to(entry.command) => {
                 state.finish(place, Phase::Failed(Fault::Unavailable))
@@ -45,7 +45,7 @@ impl Core {
                 self.revert_subscribe(state, place);
                 let entry = &mut state.queue[place];
                 entry.abort_own();
-                let is_end = matches!(&entry.kind, Kind::Atomic(atomic) if atomic.shows == Shows::Last);
+                let is_end = matches!(&entry.kind, Kind::Atomic(atomic) if atomic.shows == VisibleFrames::Last);
                 entry.reply.clear();
                 encode::error(&mut entry.reply, &format!("ERR respguard: {name} was not sent: {why}"));
                 if is_end {

@@ -10,7 +10,7 @@
 use std::cell::{Cell, RefCell};
 use std::rc::{Rc, Weak};
 
-use super::{Link, Loss, State, Told};
+use super::{Link, Loss, LostReply, State};
 use crate::net::offenders::fingerprints;
 use crate::net::upstream::Recipient;
 use respguard_engine::link::handshake::ServerInfo;
@@ -77,7 +77,7 @@ impl Link {
     }
 
     /// A lease has ended while these were owed something.
-    pub(super) fn note_lease_end(&self, told: &[Told], loss: &Loss) {
+    pub(super) fn note_lease_end(&self, told: &[LostReply], loss: &Loss) {
         if !self.shared.get() && is_by_server(loss) {
             told.iter().for_each(|(who, ..)| who.lease_ended());
         }

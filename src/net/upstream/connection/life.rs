@@ -7,7 +7,7 @@ use std::time::Duration;
 use tracing::{debug, error, info};
 
 use super::term::PAUSE_MAX;
-use super::{Link, Loss, Phase, tell_all};
+use super::{Link, Loss, Phase, fault_all};
 use crate::net::clock;
 use crate::net::stream::Stream;
 use crate::net::topology::View;
@@ -173,8 +173,8 @@ impl Link {
         state.beat_at = None;
         state.wake_waiting();
         drop(state);
-        tell_all(told, Fault::Unavailable);
-        self.note_presence();
+        fault_all(told, Fault::Unavailable);
+        self.note_user_connection();
         self.opened_at.set(Some(clock::now()));
         self.show_phase();
         if self.stands_for_server() {

@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use tracing::{debug, warn};
 
-use super::{Link, Loss, Phase, Told, tell_all};
+use super::{Link, Loss, LostReply, Phase, fault_all};
 use crate::net::clock;
 use crate::net::upstream::connect::OpenError;
 use crate::telemetry::label::UpstreamState;
@@ -57,7 +57,7 @@ impl Link {
         } else {
             debug!(upstream = %self.server(), reason = %loss, "leased connection ended");
         }
-        tell_all(told, Fault::Lost);
+        fault_all(told, Fault::Lost);
     }
 
     /// A loss was not the lane's own affair.
@@ -105,18 +105,18 @@ impl Link {
 
     /// The link will never carry anything again: what waits on it is told so.
     pub(super) fn finish(&self) {
-        let mut told: Vec<Told> = Vec::new();
+        let mut told: Vec<LostReply> = Vec::new();
         let mut state = self.state.borrow_mut();
         state.phase = Phase::Closed;
         self.over.set(true);
         self.context.kept.change(&self.out_kept, 0);
         self.permit.take();
-        self.presence.take();
+        self.user_connection.take();
         state.inflight.abandon_all(|who, owed, cut| told.push((Rc::clone(who), owed, cut)));
         state.forget_written(false);
         state.wake_waiting();
         drop(state);
-        tell_all(told, Fault::Unavailable);
+        fault_all(told, Fault::Unavailable);
         if let Some(owner) = self.owner.take() {
             owner.lease_lost();
         }

@@ -5,7 +5,7 @@
 //! `outgoing` takes what is to be sent, `pump` moves its bytes, `reading` cuts what comes in into frames. `on_tick` looks after its
 //! deadlines, `head_of_line` after a head that keeps others waiting, `replaced` after another connection in its place, `held_up`
 //! after the time that a client takes, `silence` after a head that the server keeps waiting, `slow` after requests that take long,
-//! `standing` after who may go on over a new one, `term` after whether its server is still the primary, `blame` after over whom it
+//! `login_validity` after who may go on over a new one, `term` after whether its server is still the primary, `blame` after over whom it
 //! was lost, `room` after who waits for room. Behind a loss `replay_buffer` saves the reads for the next connection, and
 //! `orphan_kill` has the server end the one that was lost.
 
@@ -13,6 +13,7 @@ mod blame;
 mod head_of_line;
 mod held_up;
 mod life;
+mod login_validity;
 mod loss;
 mod on_tick;
 mod orphan_kill;
@@ -26,7 +27,6 @@ mod room;
 mod silence;
 mod slow;
 mod spawn;
-mod standing;
 mod status;
 mod term;
 mod transactions;
@@ -38,8 +38,8 @@ use std::rc::Rc;
 use std::task::{Context as TaskContext, Poll, Waker};
 use std::time::Instant;
 
-use super::connections::{Permit, Presence};
-use super::{Reach, Recipient};
+use super::connections::{Permit, UserConnection};
+use super::{Recipient, WorkerSettings};
 use crate::net::context::Context;
 use crate::net::topology::View;
 use crate::telemetry::label::UpstreamState;
@@ -63,7 +63,7 @@ use slow::{SlowWatch, Writes};
 /// was written. A leased link ends with its first connection.
 pub struct Link {
     context: Rc<Context>,
-    settings: Rc<Reach>,
+    settings: Rc<WorkerSettings>,
     params: ConnectParams,
     shared: Cell<bool>,
     /// Whether there is a server at all is to be seen from this one: it is that of clients that have said nothing yet.
@@ -120,7 +120,7 @@ pub struct Link {
     ended_by_server: Cell<Option<Instant>>,
     /// Over whose request the server has ended the one before.
     blame: Blame,
-    standing: Cell<Standing>,
+    login_validity: Cell<LoginValidity>,
     /// Since when it can be used.
     opened_at: Cell<Option<Instant>>,
     /// Its room among all connections, until it has ended.
@@ -128,7 +128,7 @@ pub struct Link {
     /// What the worker's sum knows of what is kept here: requests that wait, and those that may be needed again.
     out_kept: Cell<usize>,
     /// That its user has a connection, while it is there.
-    presence: Cell<Option<Presence>>,
+    user_connection: Cell<Option<UserConnection>>,
     /// The server that it leads to, or that it is being opened to.
     view: RefCell<View>,
     /// In which term that is the primary.
@@ -162,14 +162,14 @@ struct State {
 
 /// Whether the clients of a lane may go on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Standing {
+pub enum LoginValidity {
     /// Nothing speaks against it.
     #[default]
-    Good,
+    Valid,
     /// The server ended all connections of its user and none of others': he may have been deleted and made anew.
     InDoubt { since: Instant },
     /// The same, and others are being asked whether they are really there.
-    Asked,
+    Checking,
     /// The server does not take them any more, or has ended them.
     Revoked,
 }
@@ -253,9 +253,9 @@ impl State {
 }
 
 /// Who is still owed what, and how far the first frame of it had come.
-type Told = (Rc<dyn Recipient>, Owed, Cut);
+type LostReply = (Rc<dyn Recipient>, Owed, Cut);
 
-fn tell_all(told: Vec<Told>, fault: Fault) {
+fn fault_all(told: Vec<LostReply>, fault: Fault) {
     for (who, owed, cut) in told {
         match cut {
             Cut::BeforeReply => who.fault(owed, fault),

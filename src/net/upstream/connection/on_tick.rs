@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use tracing::debug;
 
 use super::held_up::Stop;
-use super::{Link, Phase, State, Told, tell_all};
+use super::{Link, LostReply, Phase, State, fault_all};
 use crate::net::clock;
 use crate::net::upstream::{PING, call};
 use respguard_engine::link::inflight::Cut;
@@ -104,7 +104,7 @@ impl Link {
                 state.beat_at = Some(now);
                 drop(state);
                 // Any answer will do, also that a password is wanted or a dataset is being loaded: the connection is alive.
-                call::tell(self, PING, self.settings.request_timeout);
+                call::send_and_forget(self, PING, self.settings.request_timeout);
             }
             _ => {}
         }
@@ -114,7 +114,7 @@ impl Link {
     /// something long, and answers here in the end.
     fn is_dead_since_beat(&self, state: &State) -> bool {
         let Some((since, _)) = state.inflight.waits_since(state.last_read) else { return false };
-        self.silence.note(since, self.context.signs.asked_at()) >= self.settings.heartbeat_timeout
+        self.silence.note(since, self.context.last_answered.asked_at()) >= self.settings.heartbeat_timeout
     }
 
     /// A connection whose head is past its deadline, and on which nothing has come while the server answered on another
@@ -125,7 +125,7 @@ impl Link {
             return false;
         }
         let Some((since, deadline)) = state.inflight.waits_since(state.last_read) else { return false };
-        let silent = self.silence.note(since, self.context.signs.asked_at());
+        let silent = self.silence.note(since, self.context.last_answered.asked_at());
         deadline <= self.held_up.own_time(now) && silent >= self.settings.stall_timeout
     }
 
@@ -143,11 +143,11 @@ impl Link {
     pub fn look_at_head(&self) -> bool {
         let since = self.waited_for_since();
         match self.held_up.why() {
-            Some(Stop::Alone) => self.tell_alone(),
+            Some(Stop::Alone) => self.mark_alone(),
             Some(Stop::Awaited) => self.wake(),
             None => {
                 if let Some(since) = since {
-                    self.head_of_line.look(since, self.context.signs.asked_at());
+                    self.head_of_line.look(since, self.context.last_answered.asked_at());
                 }
             }
         }
@@ -170,7 +170,7 @@ impl Link {
 
     fn check_deadlines(&self) {
         let now = clock::now();
-        let mut told: Vec<Told> = Vec::new();
+        let mut told: Vec<LostReply> = Vec::new();
         let mut state = self.state.borrow_mut();
         let fault = match state.phase {
             Phase::Ready => {
@@ -218,6 +218,6 @@ impl Link {
         if fault == Fault::Timeout {
             self.context.metrics.add_timeouts(told.iter().map(|(_, owed, _)| owed.replies()).sum());
         }
-        tell_all(told, fault);
+        fault_all(told, fault);
     }
 }

@@ -46,13 +46,13 @@ impl Link {
         let link = Rc::downgrade(self);
         call(self, &request, self.settings.request_timeout, move |answer| {
             if let Some(link) = link.upgrade() {
-                link.hear_of_orphan_kill(orphan, answer);
+                link.note_orphan_kill(orphan, answer);
             }
         });
     }
 
     /// What came of the request that ends one: it is made again where it may not have come through.
-    fn hear_of_orphan_kill(&self, orphan: OrphanedConnection, answer: Answer<'_>) {
+    fn note_orphan_kill(&self, orphan: OrphanedConnection, answer: Answer<'_>) {
         self.end_orphan_kill(&orphan);
         match answer {
             Answer::Reply(reply) => self.context.killed(Kill::read(reply)),

@@ -9,7 +9,7 @@ use super::head_of_line::LONG;
 use super::held_up::Stop;
 use super::reading::Reading;
 use super::wire::Wire;
-use super::{Link, Loss, Phase, State, tell_all};
+use super::{Link, Loss, Phase, State, fault_all};
 use crate::net::clock;
 use crate::net::upstream::cluster::HeadFault;
 use crate::net::upstream::{Admitted, Recipient};
@@ -127,7 +127,7 @@ impl Link {
         let mut told = Vec::new();
         let is_whole =
             self.state.borrow_mut().inflight.give_up_head(frames, |who, owed, cut| told.push((Rc::clone(who), owed, cut)));
-        tell_all(told, fault);
+        fault_all(told, fault);
         // It was theirs alone: with what others of this connection lose another one may be meant.
         self.head_orphan.take();
         is_whole
@@ -328,7 +328,7 @@ impl Link {
 
     /// The server has answered what was asked then.
     pub(super) fn answered(&self, asked_at: Instant) {
-        self.context.signs.answered(asked_at);
+        self.context.last_answered.answered(asked_at);
     }
 
     /// Counts replies by how long they took.

@@ -26,7 +26,7 @@ impl Link {
     }
 
     /// The client at the head may want the connection for itself.
-    pub(super) fn tell_alone(&self) {
+    pub(super) fn mark_alone(&self) {
         if self.is_stuck_alone()
             && let Owner::Recipient(who, _) = self.state.borrow().inflight.owner()
         {

@@ -4,7 +4,7 @@
 
 use std::rc::Rc;
 
-use super::{Link, Phase, State, Told};
+use super::{Link, LostReply, Phase, State};
 use crate::net::clock;
 use crate::net::upstream::Recipient;
 use crate::net::upstream::discard::Discard;
@@ -125,7 +125,7 @@ impl Link {
 
     /// The connection is lost: reads wait for the next one, with what was not written; the others are told. Of a server that
     /// has refused what it was sent because `is_refused`, everything waits for the next one.
-    pub(super) fn keep_what_may_go_again(&self, state: &mut State, written: u64, is_refused: bool, told: &mut Vec<Told>) {
+    pub(super) fn keep_what_may_go_again(&self, state: &mut State, written: u64, is_refused: bool, told: &mut Vec<LostReply>) {
         let now = self.held_up.own_time(clock::now());
         let (metrics, mut budget) = (&self.context.metrics, self.context.retries.budget(now));
         let may_replay = |reads: u32| {

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use super::{Link, State};
 use crate::net::clock;
-use crate::telemetry::slow::{Slow, Waited, key_pattern};
+use crate::telemetry::slow::{Slow, Timings, key_pattern};
 use respguard_engine::command::Table;
 use respguard_engine::link::inflight::Class;
 use respguard_engine::pipeline::batch::Batch;
@@ -106,19 +106,19 @@ impl Link {
         self.slow.noted.set(Some((head.bytes.start, head.answered)));
         let written_at = state.writes.at(head.bytes.start).unwrap_or(head.read_at).max(head.read_at);
         let free_at = self.slow.replied_at.get().unwrap_or(written_at);
-        let waited = Waited::between(head.read_at, written_at, free_at, clock::now());
+        let waited = Timings::between(head.read_at, written_at, free_at, clock::now());
         if head.expired || !timed_out && !self.context.slow.is_slow(waited.proxy) && !self.context.slow.is_slow(waited.server) {
             self.context.slow.delay(self.slow.sequence.get());
             return;
         }
-        let Some(whose) = head.recipient.whose() else { return };
+        let Some(request_owner) = head.recipient.request_owner() else { return };
         let kept = state.sent(head.bytes.start, head.bytes.end);
         let number = head.is_each.then_some(head.answered);
         let policy = self.context.policy();
         let told = kept.and_then(|bytes| describe(bytes, &self.context.table(), &policy.guard_prefix, number));
-        let (command, key_pattern) = told.unwrap_or_else(|| (whose.command.clone(), None));
+        let (command, key_pattern) = told.unwrap_or_else(|| (request_owner.command.clone(), None));
         let (at, delayed) = (SystemTime::now(), 0);
-        let slow = Slow { sequence: 0, at, whose, command, key_pattern, waited, timed_out, delayed };
+        let slow = Slow { sequence: 0, at, request_owner, command, key_pattern, waited, timed_out, delayed };
         self.slow.sequence.set(self.context.slow.take(slow));
     }
 }

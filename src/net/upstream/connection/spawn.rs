@@ -12,7 +12,7 @@ use super::slow::{SlowWatch, Writes};
 use super::{Link, Phase, State};
 use crate::net::clock;
 use crate::net::context::Context;
-use crate::net::upstream::Reach;
+use crate::net::upstream::WorkerSettings;
 use crate::net::upstream::connections::Permit;
 use crate::telemetry::label::UpstreamState;
 use respguard_engine::link::handshake::{ConnectParams, OrphanedConnection, ServerInfo};
@@ -22,7 +22,7 @@ impl Link {
     /// Starts to connect; requests can be queued at once. The orphaned connections are ended first.
     pub fn spawn(
         context: &Rc<Context>,
-        settings: &Rc<Reach>,
+        settings: &Rc<WorkerSettings>,
         params: ConnectParams,
         permit: Permit,
         shared: bool,
@@ -74,11 +74,11 @@ impl Link {
             uncounted_loss: Cell::new(false),
             ended_by_server: Cell::new(None),
             blame: Blame::default(),
-            standing: Cell::default(),
+            login_validity: Cell::default(),
             opened_at: Cell::new(None),
             permit: Cell::new(Some(permit)),
             out_kept: Cell::new(0),
-            presence: Cell::new(None),
+            user_connection: Cell::new(None),
             view: RefCell::default(),
             term: Cell::new(0),
             doubt: Cell::new(None),

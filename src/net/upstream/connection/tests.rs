@@ -47,7 +47,7 @@ impl Recipient for Waiting {
 #[tokio::test]
 async fn a_panic_ends_the_client_at_the_head_and_nobody_elses_requests() {
     let context = context(&Exposition::build().1);
-    let settings = Rc::new(Reach::server(settings(server(usize::MAX).0)));
+    let settings = Rc::new(WorkerSettings::server(settings(server(usize::MAX).0)));
     let local = tokio::task::LocalSet::new();
     local
         .run_until(async {
@@ -78,7 +78,7 @@ async fn a_panic_ends_the_client_at_the_head_and_nobody_elses_requests() {
 async fn a_lost_connection_is_told_of_until_it_is_ended() {
     let context = context(&Exposition::build().1);
     let (port, accepted) = server(1);
-    let settings = Rc::new(Reach::server(settings(port)));
+    let settings = Rc::new(WorkerSettings::server(settings(port)));
     let local = tokio::task::LocalSet::new();
     local
         .run_until(async {
@@ -99,7 +99,7 @@ async fn a_lost_connection_is_told_of_until_it_is_ended() {
 }
 
 /// A link that has stopped before the reply to a recipient that is behind, alone.
-async fn stopped(context: &Rc<Context>, settings: &Rc<Reach>) -> (Rc<Link>, Rc<Waiting>) {
+async fn stopped(context: &Rc<Context>, settings: &Rc<WorkerSettings>) -> (Rc<Link>, Rc<Waiting>) {
     let permit = settings.connections.take().expect("room");
     let link = Link::spawn(context, settings, ConnectParams::default(), permit, true, Vec::new());
     link.opened().await.expect("it is there");
@@ -112,11 +112,11 @@ async fn stopped(context: &Rc<Context>, settings: &Rc<Reach>) -> (Rc<Link>, Rc<W
 }
 
 /// What the metrics show after this.
-fn shown(run: impl AsyncFnOnce(&Rc<Context>, &Rc<Reach>)) -> String {
+fn shown(run: impl AsyncFnOnce(&Rc<Context>, &Rc<WorkerSettings>)) -> String {
     let (recorder, exposition) = Exposition::build();
     metrics::with_local_recorder(&recorder, || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-        let settings = Rc::new(Reach::server(settings(server(usize::MAX).0)));
+        let settings = Rc::new(WorkerSettings::server(settings(server(usize::MAX).0)));
         let context = context(&exposition);
         tokio::task::LocalSet::new().block_on(&runtime, run(&context, &settings));
         context.metrics.flush();
@@ -185,7 +185,7 @@ fn a_connection_that_is_given_back_stops_for_nobody() {
 #[tokio::test]
 async fn a_push_on_a_lease_is_no_reply_whoever_has_it() {
     let context = context(&Exposition::build().1);
-    let settings = Rc::new(Reach::server(settings(server(usize::MAX).0)));
+    let settings = Rc::new(WorkerSettings::server(settings(server(usize::MAX).0)));
     let local = tokio::task::LocalSet::new();
     local
         .run_until(async {

@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use tracing::warn;
 
-use super::{Link, State, Told};
+use super::{Link, LostReply, State};
 use respguard_engine::command::{DEFAULT_USER, Login};
 use respguard_engine::link::handshake::ServerInfo;
 
@@ -17,7 +17,7 @@ impl Link {
     /// What waits on a shared connection was written for one that does MULTI and EXEC, or for one that does not. Groups
     /// that were wrapped for the former must not come to the latter: their members would run apart. Before a server that
     /// wants a password first nothing runs at all.
-    pub(super) fn note_transactions(&self, state: &mut State, info: &ServerInfo) -> Vec<Told> {
+    pub(super) fn note_transactions(&self, state: &mut State, info: &ServerInfo) -> Vec<LostReply> {
         let mut told = Vec::new();
         let was_expected = self.may_transact.replace(info.transactions);
         if !self.shared.get() || info.transactions || info.wants_password || !was_expected {

@@ -4,16 +4,16 @@ use std::collections::HashMap;
 use std::ops::Range;
 
 use super::{BYTES_MAX, Before, Built, COMMANDS_MAX};
-use crate::command::Serves;
-use crate::pipeline::plan::Obstacle;
+use crate::command::Unblocks;
 use crate::pipeline::plan::Planner;
+use crate::pipeline::plan::SplitReason;
 use crate::policy::Atomic;
 
 /// What keeps a transaction from being sent so.
 pub(super) struct Flaw {
     /// The gathered groups that stay out.
     pub(super) groups: Vec<usize>,
-    pub(super) why: Obstacle,
+    pub(super) why: SplitReason,
     /// Where it must end.
     pub(super) end: Option<usize>,
 }
@@ -27,7 +27,7 @@ impl Planner<'_> {
             let most = (at + 2..=most).rev().find(|end| bytes(*end) <= BYTES_MAX).unwrap_or(at + 1);
             let end = self.least_open(at + 1..most + 1, before)?;
             let groups = self.open_at(end, before).collect();
-            return Some(Flaw { groups, why: Obstacle::TooMuch, end: Some(end) });
+            return Some(Flaw { groups, why: SplitReason::TooMuch, end: Some(end) });
         }
         let mut is_once = false;
         for place in before.gathered..self.plan.gathered.len() {
@@ -35,20 +35,20 @@ impl Planner<'_> {
             let rule = &self.rules.policy.groups()[gathered.group];
             let members = &self.plan.members[gathered.first..gathered.first + gathered.members];
             if gathered.whole && self.passes_crossed(gathered.group, members) {
-                return Some(Flaw { groups: vec![place], why: Obstacle::CrossSlot, end: None });
+                return Some(Flaw { groups: vec![place], why: SplitReason::CrossSlot, end: None });
             }
-            let riding = (at..built.end).filter(|&rider| !self.is_answered(rider) && !self.is_elsewhere(at, rider));
-            if rule.atomic == Atomic::Rollback && gathered.members != riding.count() {
-                return Some(Flaw { groups: vec![place], why: Obstacle::RolledBack, end: None });
+            let carried = (at..built.end).filter(|&other| !self.is_answered(other) && !self.is_elsewhere(at, other));
+            if rule.atomic == Atomic::Rollback && gathered.members != carried.count() {
+                return Some(Flaw { groups: vec![place], why: SplitReason::RolledBack, end: None });
             }
             if rule.once.is_some() && std::mem::replace(&mut is_once, true) {
-                return Some(Flaw { groups: vec![place], why: Obstacle::Once, end: None });
+                return Some(Flaw { groups: vec![place], why: SplitReason::Once, end: None });
             }
         }
         let cut = self.read_behind_push(at..built.end)?;
         let end = self.least_open(cut, before)?;
         let groups: Vec<_> = self.open_at(end, before).collect();
-        (!groups.is_empty()).then_some(Flaw { groups, why: Obstacle::Pushed, end: None })
+        (!groups.is_empty()).then_some(Flaw { groups, why: SplitReason::Pushed, end: None })
     }
 
     /// The groups of which members stand before and behind the cut.
@@ -75,8 +75,8 @@ impl Planner<'_> {
         let first = commands.start;
         for at in commands.filter(|&at| !self.is_answered(at) && !self.is_elsewhere(first, at)) {
             let (spec, args) = (self.rules.table.spec(self.batch.id(at)), self.args(at));
-            let (serves, mut read) = (spec.serves(), None);
-            if serves != Serves::ByPush && !spec.touches_nothing(args) && !matches!(spec.name(), "publish" | "spublish") {
+            let (unblocks, mut read) = (spec.unblocks(), None);
+            if unblocks != Unblocks::ByPush && !spec.touches_nothing(args) && !matches!(spec.name(), "publish" | "spublish") {
                 read = anything.filter(|&push| spec.sees_queues() && is_apart(push, at));
                 if spec.is_plain_keyed(args) {
                     spec.for_each_key(args, &mut |place, _| {
@@ -90,12 +90,12 @@ impl Planner<'_> {
             if let Some(push) = read {
                 return Some(push + 1..at + 1);
             }
-            match serves {
-                Serves::Nothing => {}
-                Serves::ByPush | Serves::Keys => {
+            match unblocks {
+                Unblocks::Nothing => {}
+                Unblocks::ByPush | Unblocks::Keys => {
                     spec.for_each_key(args, &mut |place, _| pushed.extend(args.get(place).map(|key| (key, at))));
                 }
-                Serves::Anything => anything = Some(at),
+                Unblocks::Anything => anything = Some(at),
             }
         }
         None

@@ -4,7 +4,7 @@ use super::{Before, Refused};
 use crate::pipeline::plan::{Note, Planner, SpanGroup};
 use crate::pipeline::refusal::Refusal;
 use crate::policy::OnUnsupported;
-use crate::preflight::{self, Ability, Carried, Fault, Lack, Preflight};
+use crate::preflight::{self, Ability, Carried, Fault, Preflight, Unsupported};
 
 impl Planner<'_> {
     /// The preflight of the groups that have one, if one of them needs it.
@@ -37,10 +37,10 @@ impl Planner<'_> {
                     let culprit = u32::try_from(refusal.member).unwrap_or(u32::MAX);
                     let found = groups.iter().position(|group| group.guarded && group.places.contains(&culprit));
                     let place = found.unwrap_or(0);
-                    if refusal.fault == Fault::Undecided(preflight::DISTURBED)
+                    if refusal.fault == Fault::Undecided(preflight::UNPREDICTABLE)
                         && self.rules.policy.groups()[groups[place].group].on_unsupported == OnUnsupported::Transaction
                     {
-                        self.degrade_or_refuse(place, groups, before, Lack::Between)?;
+                        self.degrade_or_refuse(place, groups, before, Unsupported::Between)?;
                         continue;
                     }
                     let member = groups[place].places.iter().position(|at| *at == culprit).unwrap_or(0);
@@ -52,7 +52,13 @@ impl Planner<'_> {
     }
 
     /// A guarded group goes as a transaction, where its rule says so.
-    fn degrade_or_refuse(&mut self, place: usize, groups: &mut [SpanGroup], before: Before, lack: Lack) -> Result<(), Refused> {
+    fn degrade_or_refuse(
+        &mut self,
+        place: usize,
+        groups: &mut [SpanGroup],
+        before: Before,
+        lack: Unsupported,
+    ) -> Result<(), Refused> {
         let gathered = self.plan.gathered[before.gathered + place].clone();
         if !groups[place].guarded {
             return Ok(());

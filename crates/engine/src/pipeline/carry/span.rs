@@ -84,7 +84,7 @@ impl Planner<'_> {
         gathered.iter().map(group).collect()
     }
 
-    /// Groups that are only observed, among what rides: side by side, as everywhere else.
+    /// Groups that are only observed, among what is carried: side by side, as everywhere else.
     fn observed_in_span(&self, commands: &[usize]) -> Vec<SpanGroup> {
         let mut observed = Vec::new();
         if !(0..self.rules.policy.groups().len()).any(|group| self.is_observed(group)) {
@@ -137,13 +137,13 @@ impl Planner<'_> {
         if !self.rules.policy.has_rules_of_commands() {
             return false;
         }
-        let riders = (at..end).filter(|&rider| !self.is_claimed(rider));
-        let refused = riders.into_iter().find_map(|rider| Some((rider, self.refusal(rider, self.behind(rider))?)));
-        let Some((rider, refusal)) = refused else { return false };
+        let others = (at..end).filter(|&other| !self.is_claimed(other));
+        let refused = others.into_iter().find_map(|other| Some((other, self.refusal(other, self.behind(other))?)));
+        let Some((other, refusal)) = refused else { return false };
         self.end_run(at);
         self.undo(before);
-        self.refuse_alone(rider, &refusal);
-        self.mark_answered(rider);
+        self.refuse_alone(other, &refusal);
+        self.mark_answered(other);
         true
     }
 
@@ -175,7 +175,7 @@ impl Planner<'_> {
 
     pub(super) fn push_span_roles(&mut self, commands: Range<usize>) {
         for at in commands {
-            let role = if self.is_answered(at) { Role::Own } else { Role::Member };
+            let role = if self.is_answered(at) { Role::ProxyReply } else { Role::Member };
             self.plan.roles.push(role);
         }
     }

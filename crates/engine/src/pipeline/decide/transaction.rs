@@ -131,7 +131,7 @@ impl Planner<'_> {
             ConnectionEffect::Subscribe(_) | ConnectionEffect::Unsubscribe(_) | ConnectionEffect::Pin(PinReason::Replication)
                 if !self.rules.policy.is_empty() =>
             {
-                self.spoil(at, UNREADABLE_IN_MULTI)
+                self.abort_transaction(at, UNREADABLE_IN_MULTI)
             }
             // Their replies would not be one for each request (redis-semantics: confirmations inside EXEC).
             ConnectionEffect::Subscribe(_) | ConnectionEffect::Unsubscribe(_) | ConnectionEffect::Pin(PinReason::Replication) => {
@@ -158,7 +158,7 @@ impl Planner<'_> {
     }
 
     /// What aborts the transaction goes out in the command's place.
-    fn spoil(&mut self, at: usize, text: &str) -> Decision {
+    fn abort_transaction(&mut self, at: usize, text: &str) -> Decision {
         let mut reply = Vec::new();
         encode::error(&mut reply, text);
         self.plan.rewrites.push((at, SPOILER.to_vec()));

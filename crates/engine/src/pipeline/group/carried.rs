@@ -5,9 +5,9 @@
 
 use super::WrappedGroup;
 use crate::command::CommandId;
+use crate::pipeline::failure_tracker::{Failure, FailureTracker};
 use crate::pipeline::finding::Finding;
 use crate::pipeline::reading::Findings;
-use crate::pipeline::score::{Failure, Score};
 use respguard_resp::{encode, value};
 
 /// One of the groups.
@@ -27,7 +27,7 @@ pub struct CarriedGroup {
 pub(super) struct Carried {
     groups: Vec<CarriedGroup>,
     /// Groups that are only observed, by the places of their members.
-    observed: Vec<(Vec<u32>, Score)>,
+    observed: Vec<(Vec<u32>, FailureTracker)>,
     /// By the command's place: the group that it belongs to.
     owners: Vec<Option<u16>>,
     /// By the command's place: as it is sent again.
@@ -80,7 +80,7 @@ impl CarriedGroup {
 impl Carried {
     pub(super) fn new(
         groups: Vec<CarriedGroup>,
-        observed: Vec<(Vec<u32>, Score)>,
+        observed: Vec<(Vec<u32>, FailureTracker)>,
         requests: Vec<Vec<u8>>,
         commands: usize,
     ) -> Carried {
@@ -118,13 +118,13 @@ impl Carried {
 
     /// The same for the groups that are only observed; `None`: nobody will know the reply.
     pub(super) fn observe(&mut self, place: u32, id: CommandId, reply: Option<(&[u8], bool)>, findings: &mut Findings<'_>) {
-        for (_, score) in self.observed.iter_mut().filter(|(places, _)| places.contains(&place)) {
+        for (_, tracker) in self.observed.iter_mut().filter(|(places, _)| places.contains(&place)) {
             let is_last = match reply {
-                Some((bytes, whole)) => score.admit(id, bytes, whole),
-                None => score.forgo(id),
+                Some((bytes, whole)) => tracker.admit(id, bytes, whole),
+                None => tracker.abandon(id),
             };
             if is_last {
-                score.tell(findings.table, findings.found);
+                tracker.report(findings.table, findings.found);
             }
         }
     }

@@ -42,7 +42,7 @@ impl WrappedGroup {
         let is_whole = self.take_back.is_none()
             && self.replied == 0
             && !self.has_replied_in_part()
-            && (self.in_transaction || self.answered <= self.lead());
+            && (self.in_transaction || self.answered <= self.frames_in_front());
         let Some(in_doubt) = self.in_doubt.as_mut().filter(|_| is_whole) else { return false };
         in_doubt.stage = Stage::Lost;
         self.start_over();

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
+use super::super::failure_tracker::{self, Failure};
 use super::super::finding::{Fault, Finding, Outcome, Place, Unwrapped};
 use super::super::reading::Findings;
-use super::super::score::{self, Failure};
 use super::super::violation::Kind;
 use super::{WrappedGroup, proves_end};
 use crate::preflight::Verdict;
@@ -146,7 +146,7 @@ impl WrappedGroup {
             Some(_) if failed == self.members() => Outcome::Failed,
             Some(failure) => {
                 findings.found.push(Finding::PartialFailure(Place::Group));
-                findings.found.push(Finding::Violation(score::partial_failure(
+                findings.found.push(Finding::Violation(failure_tracker::partial_failure(
                     Some(&self.rule.name),
                     failure,
                     commands(),

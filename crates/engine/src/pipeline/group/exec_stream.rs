@@ -1,6 +1,6 @@
 //! What has been seen of the array that EXEC returns for a group, where that is passed on while it arrives.
 
-use crate::pipeline::score::Failure;
+use crate::pipeline::failure_tracker::Failure;
 use respguard_resp::pieces::Pieces;
 
 /// What has been seen of an array that is not kept.

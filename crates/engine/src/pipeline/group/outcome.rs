@@ -1,17 +1,17 @@
 //! The outcome of a group, and what its members answer.
 
 use super::super::expectations::Breach;
+use super::super::failure_tracker::{self, Failure};
 use super::super::finding::{Finding, Outcome, Place};
 use super::super::packed_reply::{PackedPart, ReadPart, parts_of};
 use super::super::refusal;
 use super::super::reply_checks::part;
-use super::super::score::{self, Failure};
 use super::super::violation::{Kind, Violation};
 use super::WrappedGroup;
 use crate::command::Table;
 use crate::pipeline::reading::{Findings, MemberReply};
 use crate::policy::OnPartial;
-use crate::preflight::rollback::Finished;
+use crate::preflight::rollback::FinishReply;
 use crate::preflight::{Duplicate, Verdict};
 use respguard_resp::scan::{Top, elements, split_pushes};
 use respguard_resp::{encode, value};
@@ -26,7 +26,7 @@ impl WrappedGroup {
         if let Some(failure) = &partial {
             findings.found.push(Finding::PartialFailure(Place::Group));
             let commands = self.members.iter().copied();
-            findings.found.push(Finding::Violation(score::partial_failure(
+            findings.found.push(Finding::Violation(failure_tracker::partial_failure(
                 Some(&self.rule.name),
                 failure,
                 commands,
@@ -129,7 +129,7 @@ impl WrappedGroup {
 
     /// Where values are in a whole answer, if that is EXEC's array.
     pub(in super::super) fn packed_parts(&self, frame: &[u8], top: Top) -> Vec<PackedPart> {
-        let is_exec = self.in_transaction && self.answered == self.lead() + self.queued() + 1;
+        let is_exec = self.in_transaction && self.answered == self.frames_in_front() + self.queued() + 1;
         let is_array = top.kind == b'*' && !top.null && top.elements == self.queued();
         match &self.checks {
             Some(checks) if is_exec && is_array && !self.is_in_doubt() && self.take_back.is_none() => {
@@ -206,8 +206,8 @@ impl WrappedGroup {
         // What was not kept before it cannot be put back; that it ran all the same is told elsewhere.
         self.guard.as_ref().filter(|guard| guard.rolls_back() && *guard.verdict() == Verdict::Fine)?;
         let last = elements(frame).last().map(|element| split_pushes(element).1).unwrap_or_default();
-        let finished = Finished::read(last);
-        if finished == Finished::Stands {
+        let finished = FinishReply::read(last);
+        if finished == FinishReply::Stands {
             return None;
         }
         let (_, first) = self.failures(frame);
@@ -221,12 +221,12 @@ impl WrappedGroup {
     /// that has answered one.
     pub(super) fn reply_finished(
         &mut self,
-        finished: &Finished,
+        finished: &FinishReply,
         failure: Option<(u32, Vec<u8>)>,
         out: &mut Vec<u8>,
         findings: &mut Findings<'_>,
     ) -> Option<Outcome> {
-        if *finished == Finished::Stands {
+        if *finished == FinishReply::Stands {
             return None;
         }
         let (place, error) = failure.unzip();
@@ -238,7 +238,7 @@ impl WrappedGroup {
         let violation = self.violation(Kind::Aborted, findings.table).error(value::error_text(&error));
         let violation = Violation { place, ..violation };
         self.given_ttls.clear();
-        if let Finished::Failed(bad) = finished {
+        if let FinishReply::Failed(bad) = finished {
             let text = format!(
                 "PARTIAL respguard: group {} was applied in part: {why}; not all could be put back: {bad}",
                 self.rule.name

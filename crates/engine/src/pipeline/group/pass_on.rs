@@ -2,14 +2,14 @@
 
 use super::WrappedGroup;
 use super::exec_stream::ExecStream;
+use crate::pipeline::failure_tracker::Failure;
 use crate::pipeline::finding::{Finding, Outcome};
 use crate::pipeline::reading::{Findings, MemberReply, Part};
 use crate::pipeline::reply_checks::part;
-use crate::pipeline::score::Failure;
 use crate::policy::OnPartial;
 use crate::preflight::Verdict;
 use crate::preflight::once::REPLIES_BYTES_MAX;
-use crate::preflight::rollback::Finished;
+use crate::preflight::rollback::FinishReply;
 use respguard_resp::pieces::Piece;
 use respguard_resp::value;
 
@@ -47,7 +47,7 @@ impl WrappedGroup {
         if at.last {
             return false;
         }
-        let is_exec = self.in_transaction && self.answered > self.lead() + self.queued();
+        let is_exec = self.in_transaction && self.answered > self.frames_in_front() + self.queued();
         let is_whole_array = at.top.kind == b'*' && !at.top.null && at.top.elements == self.queued();
         let bytes = self.gathered.len() + piece.len();
         let is_long = bytes > EXEC_BYTES_MAX;
@@ -111,7 +111,7 @@ impl WrappedGroup {
         self.given_ttls.clear();
         // What was not kept before it cannot be put back; that it ran all the same is told.
         let is_kept = self.guard.as_ref().is_some_and(|guard| *guard.verdict() == Verdict::Fine);
-        let finished = if is_kept { Finished::read(&exec_stream.last) } else { Finished::Stands };
+        let finished = if is_kept { FinishReply::read(&exec_stream.last) } else { FinishReply::Stands };
         let outcome = match self.reply_finished(&finished, failure, out, findings) {
             Some(outcome) => outcome,
             None => {

@@ -13,7 +13,9 @@ impl WrappedGroup {
     /// is queued: how many there are, and their bytes.
     pub(in crate::pipeline) fn take_queued(&mut self, bytes: &[u8]) -> (u32, usize) {
         let waits_for_other = self.take_back.is_some() || self.is_in_doubt() || !self.gathered.is_empty();
-        let Some(mut place) = self.answered.checked_sub(self.lead()).filter(|_| !waits_for_other) else { return (0, 0) };
+        let Some(mut place) = self.answered.checked_sub(self.frames_in_front()).filter(|_| !waits_for_other) else {
+            return (0, 0);
+        };
         let (first, mut at) = (place, 0);
         if place == 0 && bytes.starts_with(BEGUN) {
             (self.in_transaction, place, at) = (true, 1, BEGUN.len());

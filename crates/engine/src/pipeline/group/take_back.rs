@@ -60,7 +60,7 @@ impl WrappedGroup {
     }
 
     /// What takes TTLs back will not be answered: the replies that waited for that go out.
-    pub(in super::super) fn forgo_take_back(&mut self, out: &mut Vec<u8>) -> bool {
+    pub(in super::super) fn abandon_take_back(&mut self, out: &mut Vec<u8>) -> bool {
         let Some(mut take_back) = self.take_back.take() else { return false };
         out.append(&mut take_back.replies);
         true

@@ -60,7 +60,7 @@ impl Planner<'_> {
         } else {
             let members: Vec<usize> = commands.clone().collect();
             if self.refuse_group(&members, group) {
-                self.plan.roles.extend(commands.map(|_| Role::Own));
+                self.plan.roles.extend(commands.map(|_| Role::ProxyReply));
             } else {
                 for at in commands.clone() {
                     let role = self.checked(at);

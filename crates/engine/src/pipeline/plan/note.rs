@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use crate::pipeline::violation::Kind;
-use crate::preflight::Lack;
+use crate::preflight::Unsupported;
 
 /// What planning has found out about a group that is not wrapped where its first member stands.
 #[derive(Debug, PartialEq, Eq, Clone)]
@@ -16,29 +16,29 @@ pub enum Note {
     /// The wait was over first: the commands named at these places of `Plan::members` pass one by one.
     Expired { group: usize, members: Range<usize> },
     /// Something else came that ended the wait: the commands pass one by one. `None`: nobody has to know.
-    Broken { group: usize, members: Range<usize>, why: Option<Obstacle> },
+    Broken { group: usize, members: Range<usize>, why: Option<SplitReason> },
     /// All of it is there, but its members cannot be brought together.
-    Obstructed { group: usize, members: Range<usize>, why: Obstacle },
+    Obstructed { group: usize, members: Range<usize>, why: SplitReason },
     /// The last of these, which is optional, stays outside of its group.
-    LeftOut { group: usize, members: Range<usize>, why: Obstacle },
+    LeftOut { group: usize, members: Range<usize>, why: SplitReason },
     /// These commands would be the group but for one thing, which is about the one at `place` among them. Some of them
     /// may still wait for the group's rest.
     NearMiss { group: usize, members: Range<usize>, place: u32, waiting: bool, why: Box<str> },
     /// A guarded group goes out as a transaction, because its preflight cannot run.
-    Degraded { group: usize, members: Range<usize>, lack: Lack },
+    Degraded { group: usize, members: Range<usize>, lack: Unsupported },
 }
 
 /// Why the members of a group could not be brought together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Obstacle {
+pub enum SplitReason {
     /// A command between them does more than read or write its own keys.
     Command,
     /// A command between them has a key of one of them.
     Key,
     /// One of them does more than read or write its own keys.
     Member,
-    /// A command between them cannot ride in their transaction.
-    Ride,
+    /// A command between them cannot go in their transaction.
+    NotCarried,
     /// What one pushes another reads, and a blocked client may have been served in between.
     Pushed,
     /// It is rolled back, and something stands between its members.
@@ -53,27 +53,27 @@ pub enum Obstacle {
     CrossSlot,
 }
 
-impl Obstacle {
+impl SplitReason {
     /// As what it is told.
     pub fn kind(self) -> Kind {
-        if self == Obstacle::CrossSlot { Kind::CrossSlot } else { Kind::Split }
+        if self == SplitReason::CrossSlot { Kind::CrossSlot } else { Kind::Split }
     }
 
     /// In words.
     pub fn as_str(self) -> &'static str {
         match self {
-            Obstacle::Command => "a command between its members cannot change places with them",
-            Obstacle::Key => "a command between its members has a key of one of them",
-            Obstacle::Ride => "a command between its members cannot ride in its transaction",
-            Obstacle::Pushed => {
+            SplitReason::Command => "a command between its members cannot change places with them",
+            SplitReason::Key => "a command between its members has a key of one of them",
+            SplitReason::NotCarried => "a command between its members cannot ride in its transaction",
+            SplitReason::Pushed => {
                 "what is pushed to a key is read behind that, and a blocked client may have been served in between"
             }
-            Obstacle::RolledBack => "nothing rides in the transaction of a group that is rolled back",
-            Obstacle::Once => "two groups that are applied once would share a transaction",
-            Obstacle::TooMuch => "with all that stands between the members the transaction would be too large",
-            Obstacle::Refused => "its transaction was refused three times over what stands between its members",
-            Obstacle::CrossSlot => "its keys lie in several slots of the cluster",
-            Obstacle::Member => "one of its members cannot change places with the commands between them",
+            SplitReason::RolledBack => "nothing rides in the transaction of a group that is rolled back",
+            SplitReason::Once => "two groups that are applied once would share a transaction",
+            SplitReason::TooMuch => "with all that stands between the members the transaction would be too large",
+            SplitReason::Refused => "its transaction was refused three times over what stands between its members",
+            SplitReason::CrossSlot => "its keys lie in several slots of the cluster",
+            SplitReason::Member => "one of its members cannot change places with the commands between them",
         }
     }
 }

@@ -16,7 +16,7 @@ impl Planner<'_> {
             let args: Vec<&[u8]> = self.args(at).iter().collect();
             let mut request = Vec::with_capacity(self.batch.wire(at..at + 1).len());
             encode::request(&mut request, &args);
-            self.plan.roles.push(Role::Ahead(Box::new(ReadAhead { request, is_void: false })));
+            self.plan.roles.push(Role::ReadAhead(Box::new(ReadAhead { request, is_void: false })));
             at += 1;
         }
         at

@@ -63,7 +63,7 @@ impl Roles {
 
     /// The role of a command that is sent now, with all that it carries.
     pub fn take(&mut self, at: usize) -> Role {
-        self.place(at).map_or(Role::Plain, |place| std::mem::replace(&mut self.others[place].1, Role::Own))
+        self.place(at).map_or(Role::Plain, |place| std::mem::replace(&mut self.others[place].1, Role::ProxyReply))
     }
 
     /// All, in order.

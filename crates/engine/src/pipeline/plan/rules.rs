@@ -30,7 +30,7 @@ pub struct Rules<'a> {
     pub degraded: bool,
     /// The server is in trouble, and a spare connection is there for what may be its cure.
     pub troubled: bool,
-    /// What stands between the members of a group may ride in its transaction: that has not been refused too often.
+    /// What stands between the members of a group may go in its transaction: that has not been refused too often.
     pub carries: bool,
     /// Reads may be sent behind a transaction that may go out again, before it is answered.
     pub reads_ahead: bool,

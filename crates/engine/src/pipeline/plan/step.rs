@@ -49,7 +49,7 @@ pub struct Span {
     pub commands: Range<usize>,
     /// The groups that the transaction makes atomic.
     pub groups: Vec<SpanGroup>,
-    /// Groups that are only observed: their members ride.
+    /// Groups that are only observed: their members are carried.
     pub observed: Vec<SpanGroup>,
     /// What is asked before it, where some group is guarded.
     pub preflight: Option<Box<Preflight>>,

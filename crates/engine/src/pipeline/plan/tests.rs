@@ -12,7 +12,7 @@ use crate::pipeline::refusal::Refusal;
 use crate::policy::rule::{DegradedReads, GuardAction, TtlAction, Written, WrittenAtomic};
 use crate::policy::rule::{WrittenDegrade, WrittenExpect, WrittenGroup, WrittenGuard, WrittenMember, WrittenTtl};
 use crate::policy::{Between, Mode, OnUnsupported, Policy, compile};
-use crate::preflight::{Ability, Lack};
+use crate::preflight::{Ability, Unsupported};
 use crate::session::affinity::Reason;
 use crate::session::lane::LaneChange;
 use respguard_resp::Protocol;
@@ -241,7 +241,7 @@ fn what_pins_stops_the_plan_before_it() {
 }
 
 #[test]
-fn a_whole_transaction_of_keyed_commands_rides_on_the_shared_connection() {
+fn a_whole_transaction_of_keyed_commands_is_carried_on_the_shared_connection() {
     let plan = without_rules().plan(&["MULTI", "SET a 1", "INCR a", "EXEC", "GET a"], false);
     assert_eq!(shapes(&plan), [Shape::Send { commands: 0..5 }]);
     assert!(matches!(roles(&plan)[..], [Role::Multi, Role::Queued, Role::Queued, Role::Exec, Role::Plain]));

@@ -37,7 +37,7 @@ impl Sequencer {
     fn fault_one(&mut self, to: ReplyTo, fault: Fault, client: &mut ClientSide<'_>) {
         match to {
             ReplyTo::Request(seq) => self.fault_request(seq, fault, client),
-            ReplyTo::Question(number) => self.forgo_answer(number, client.found),
+            ReplyTo::Question(number) => self.abandon_answer(number, client.found),
         }
     }
 
@@ -55,16 +55,16 @@ impl Sequencer {
         if matches!(slot.role, Role::Group(_)) {
             return self.fault_group(seq, fault, client);
         }
-        let (command, score, silent) = (slot.command, slot.score, slot.silent);
+        let (command, tracker, silent) = (slot.command, slot.tracker, slot.silent);
         let mut given_up = 0;
-        let role = match std::mem::replace(&mut slot.role, Role::Own) {
+        let role = match std::mem::replace(&mut slot.role, Role::ProxyReply) {
             // Nobody has seen what has come of it.
-            Role::Early(early) => match early.rest {
+            Role::Buffered(early) => match early.rest {
                 Some(rest) => {
                     given_up = early.reply.len();
                     rest
                 }
-                None => return slot.role = Role::Early(early),
+                None => return slot.role = Role::Buffered(early),
             },
             role => role,
         };
@@ -72,7 +72,7 @@ impl Sequencer {
         let reply = match role {
             Role::Discard => Vec::new(),
             Role::Refused(error) => *error,
-            role => self.fault_command(Slot { role, command, score, silent }, fault, client),
+            role => self.fault_command(Slot { role, command, tracker, silent }, fault, client),
         };
         self.fill(seq, reply, client.out);
     }
@@ -85,9 +85,9 @@ impl Sequencer {
             Some(text) => reply.extend_from_slice(text),
             None => encode::error(&mut reply, &fault_text(fault, context.table.spec(slot.command).name())),
         }
-        if let Some(score) = slot.score.and_then(|id| self.score(id)) {
-            score.forgo(slot.command);
-            self.forget_scores();
+        if let Some(tracker) = slot.tracker.and_then(|id| self.tracker(id)) {
+            tracker.abandon(slot.command);
+            self.forget_trackers();
         }
         match slot.role {
             Role::Subscription { .. } | Role::UnsubscribeAll(_) => session.subscriptions.answered(),
@@ -103,7 +103,7 @@ impl Sequencer {
     fn fault_group(&mut self, seq: Seq, fault: Fault, client: &mut ClientSide<'_>) {
         let ClientSide { out, found, context, .. } = client;
         let further = self.write_group(seq, out, |group, sink| {
-            if group.forgo_take_back(sink) {
+            if group.abandon_take_back(sink) {
                 return (true, 0);
             }
             if fault == Fault::Lost && group.lose() {

@@ -7,7 +7,7 @@ use respguard_resp::{Protocol, encode, value};
 /// Takes one piece of the answer, with what it says about the session.
 pub(super) fn admit(piece: &[u8], is_first: bool, session: &mut Session, client_id: u64, out: &mut Vec<u8>) {
     if is_first {
-        session.hear_reply(piece);
+        session.note_reply(piece);
     }
     // On a lease of its own HELLO changes the protocol, which only its answer proves.
     match piece.first() {

@@ -78,7 +78,7 @@ impl Sequencer {
     /// EXEC has ended the client's transaction, whenever its reply leaves: the next one may begin before.
     fn end_transaction(&mut self, seq: Seq, frame: &[u8], part: Part, client: &mut ClientSide<'_>) {
         let Some(slot) = self.slot(seq).filter(|slot| matches!(slot.role, Role::Exec)) else { return };
-        let mut ended = Slot { role: Role::Exec, command: slot.command, score: slot.score, silent: slot.silent };
+        let mut ended = Slot { role: Role::Exec, command: slot.command, tracker: slot.tracker, silent: slot.silent };
         let checks = std::mem::take(&mut self.exec_checks);
         let ClientSide { session, found, context, .. } = client;
         let mut reading = Reading { piece: frame, part, session, context: *context, found, more: &mut 0 };

@@ -26,7 +26,7 @@ impl Sequencer {
     }
 
     /// A question will not be answered.
-    pub(super) fn forgo_answer(&mut self, number: u64, found: &mut Vec<Finding>) {
+    pub(super) fn abandon_answer(&mut self, number: u64, found: &mut Vec<Finding>) {
         let Some(at) = self.questions.iter().position(|question| question.number == number) else { return };
         if let Some(Question { probe: Some(probe), .. }) = self.questions.remove(at) {
             // What was found before the write is of no use without what is found behind it.

@@ -24,7 +24,7 @@ impl Sequencer {
             return;
         }
         for slot in &mut self.queue {
-            if let Role::Ahead(read) = &mut slot.role {
+            if let Role::ReadAhead(read) = &mut slot.role {
                 self.ahead.void += u32::from(!read.is_void);
                 read.is_void = true;
             }
@@ -33,14 +33,14 @@ impl Sequencer {
 
     /// A piece has come of the reply to one of them, or none will; `last`: nothing more of it comes. False where it is to be sent again.
     pub(in crate::pipeline) fn settle_read_ahead(&mut self, seq: Seq, last: bool) -> bool {
-        let Some(Slot { role: Role::Ahead(read), .. }) = self.slot(seq) else { return true };
+        let Some(Slot { role: Role::ReadAhead(read), .. }) = self.slot(seq) else { return true };
         let is_void = read.is_void;
         if is_void && !last {
             return false;
         }
         let Some(read) = self.end_read_ahead(seq).filter(|_| is_void) else { return true };
         if let Some(slot) = self.slot(seq) {
-            *slot = Slot { role: Role::Held, command: CommandId::UNKNOWN, score: None, silent: false };
+            *slot = Slot { role: Role::Held, command: CommandId::UNKNOWN, tracker: None, silent: false };
         }
         self.returned.commands.push((seq, read.request));
         false
@@ -49,10 +49,10 @@ impl Sequencer {
     /// It is a read like others from now on.
     pub(in crate::pipeline) fn end_read_ahead(&mut self, seq: Seq) -> Option<ReadAhead> {
         let slot = self.slot(seq)?;
-        if !matches!(slot.role, Role::Ahead(_)) {
+        if !matches!(slot.role, Role::ReadAhead(_)) {
             return None;
         }
-        let Role::Ahead(read) = std::mem::replace(&mut slot.role, Role::Plain) else { return None };
+        let Role::ReadAhead(read) = std::mem::replace(&mut slot.role, Role::Plain) else { return None };
         self.ahead.forget(&read);
         Some(*read)
     }

@@ -65,7 +65,7 @@ impl Sequencer {
     }
 
     /// Nobody waits any more for groups whose connection was lost: nothing more is asked about them.
-    pub fn forgo_recovery(&mut self, client: &mut ClientSide<'_>) {
+    pub fn abandon_recovery(&mut self, client: &mut ClientSide<'_>) {
         let ClientSide { out, found, context, .. } = client;
         const WHY: &str = "and its client has left";
         while let Some(seq) = self.next_in_doubt() {

@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use super::*;
 use crate::command::Table;
+use crate::pipeline::failure_tracker::{FailureTracker, Scope};
 use crate::pipeline::finding::{Fault, Outcome, Place, TtlState};
 use crate::pipeline::group::WrappedGroup;
 use crate::pipeline::probe::Probe;
 use crate::pipeline::reading::Context;
-use crate::pipeline::score::{Scope, Score};
 use crate::policy::rule::{Written, WrittenGroup, WrittenMember};
 use crate::policy::{OnPartial, compile};
 use crate::session::Session;
@@ -135,9 +135,9 @@ fn replies_leave_in_order_and_answers_of_our_own_wait_for_their_turn() {
 fn plain_replies_taken_together_are_scored_and_let_answers_of_our_own_go_as_one_by_one() {
     let mut client = Client::new();
     let get = client.table.by_name("get").expect("known");
-    let score = client.slots.push_score(Score::new(Scope::Pipeline { report: true }, 3));
+    let tracker = client.slots.push_tracker(FailureTracker::new(Scope::Pipeline { report: true }, 3));
     for _ in 0..3 {
-        let seq = client.slots.push(None, Role::Plain, get, score);
+        let seq = client.slots.push(None, Role::Plain, get, tracker);
         client.owed.push_back(Owed::each(seq, 1));
     }
     client.push(Role::Plain, "set");

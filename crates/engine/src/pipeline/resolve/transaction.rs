@@ -2,9 +2,9 @@
 
 use super::{Part, Reading};
 use crate::command::Table;
+use crate::pipeline::failure_tracker::{self, Failure, FirstCommands};
 use crate::pipeline::finding::{Finding, Place};
 use crate::pipeline::group::proves_end;
-use crate::pipeline::score::{self, Companions, Failure};
 use crate::pipeline::sequencer::Sequencer;
 use crate::pipeline::slot::{Role, Slot};
 use respguard_resp::scan::elements;
@@ -40,7 +40,7 @@ impl Sequencer {
                     reading.found.push(Finding::CloseUpstream);
                 }
                 if part.top.errors > 0 {
-                    tell_transaction(self.transaction.get_or_insert_default(), piece, part, context.table, reading.found);
+                    report_transaction(self.transaction.get_or_insert_default(), piece, part, context.table, reading.found);
                 }
                 self.exec_checks.clear();
             }
@@ -59,19 +59,19 @@ impl Sequencer {
 }
 
 /// A client's own transaction in which some of its `commands` failed and others did not.
-fn tell_transaction(commands: &Companions, piece: &[u8], part: Part, table: &Table, found: &mut Vec<Finding>) {
+fn report_transaction(commands: &FirstCommands, piece: &[u8], part: Part, table: &Table, found: &mut Vec<Finding>) {
     if part.top.errors >= part.top.elements {
         return;
     }
     // Which errors these are is known when EXEC's answer came in one piece.
     let failure = match part.first {
-        true => (1..).zip(elements(piece)).find(|(_, reply)| score::is_failure(reply)),
+        true => (1..).zip(elements(piece)).find(|(_, reply)| failure_tracker::is_failure(reply)),
         false => Some((part.top.first_error + 1, &b""[..])),
     };
     let Some((place, error)) = failure else { return };
     let failure = Failure::new(place, error);
     found.push(Finding::PartialFailure(Place::Transaction));
     if commands.may_write() {
-        found.push(Finding::Violation(score::partial_failure(None, &failure, commands.iter(), table)));
+        found.push(Finding::Violation(failure_tracker::partial_failure(None, &failure, commands.iter(), table)));
     }
 }

@@ -2,7 +2,7 @@
 
 use super::Sequencer;
 use crate::link::owed::Seq;
-use crate::pipeline::slot::{Early, Role, Slot};
+use crate::pipeline::slot::{BufferedReply, Role, Slot};
 
 impl Sequencer {
     /// The whole reply to a request, from us.
@@ -15,7 +15,7 @@ impl Sequencer {
             self.leave(1, out);
         } else if let Some(slot) = self.slot(seq) {
             let bytes = reply.len();
-            slot.role = Role::Early(Box::new(Early { reply, rest: None }));
+            slot.role = Role::Buffered(Box::new(BufferedReply { reply, rest: None }));
             self.waits_longer(0, bytes);
         }
     }
@@ -35,7 +35,7 @@ impl Sequencer {
     /// group's members.
     #[inline]
     pub(in crate::pipeline) fn leave_plain(&mut self, replies: usize, out: &mut Vec<u8>) {
-        let has_nothing = |slot: &Slot| matches!(slot.role, Role::Plain | Role::Member | Role::Own);
+        let has_nothing = |slot: &Slot| matches!(slot.role, Role::Plain | Role::Member | Role::ProxyReply);
         debug_assert!(self.queue.iter().take(replies).all(has_nothing), "nothing is forgotten that must be dropped");
         self.first = self.first.plus(replies);
         // Looking in each place for what is to be dropped is what a long pipeline would pay most for.
@@ -49,16 +49,17 @@ impl Sequencer {
     /// Lets go what has come of the replies that are next to leave.
     #[inline]
     fn release(&mut self, out: &mut Vec<u8>) {
-        if let Some(Slot { role: Role::Early(_), .. }) = self.queue.front() {
-            self.release_early(out);
+        if let Some(Slot { role: Role::Buffered(_), .. }) = self.queue.front() {
+            self.release_buffered(out);
         }
     }
 
     #[cold]
-    fn release_early(&mut self, out: &mut Vec<u8>) {
-        while let Some(slot) = self.queue.pop_front_if(|slot| matches!(&slot.role, Role::Early(early) if early.rest.is_none())) {
+    fn release_buffered(&mut self, out: &mut Vec<u8>) {
+        while let Some(slot) = self.queue.pop_front_if(|slot| matches!(&slot.role, Role::Buffered(early) if early.rest.is_none()))
+        {
             self.first = self.first.plus(1);
-            if let Role::Early(early) = slot.role {
+            if let Role::Buffered(early) = slot.role {
                 self.waits_longer(early.reply.len(), 0);
                 out.extend_from_slice(&early.reply);
             }
@@ -69,7 +70,7 @@ impl Sequencer {
     /// What has come of the reply that is next to leave goes out, and the rest as it comes.
     fn begin_to_leave(&mut self, out: &mut Vec<u8>) {
         let Some(slot) = self.queue.front_mut() else { return };
-        if let Role::Early(early) = &mut slot.role
+        if let Role::Buffered(early) = &mut slot.role
             && let Some(rest) = early.rest.take()
         {
             let mut begun = std::mem::take(&mut early.reply);
@@ -98,7 +99,7 @@ impl Sequencer {
         for slot in &mut self.queue {
             slot.silent = true;
             match &mut slot.role {
-                Role::Early(early) => early.reply = Vec::new(),
+                Role::Buffered(early) => early.reply = Vec::new(),
                 Role::Group(group) => group.replies = Vec::new(),
                 _ => {}
             }

@@ -118,7 +118,7 @@ impl Client {
     /// What waits in the places, counted anew.
     fn waiting(&self) -> usize {
         let waits = |slot: &Slot| match &slot.role {
-            Role::Early(early) => early.reply.len(),
+            Role::Buffered(early) => early.reply.len(),
             Role::Group(group) => group.replies.len(),
             _ => 0,
         };

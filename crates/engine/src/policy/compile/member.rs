@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::command::{Arrangement, CommandId, Measure, ParsedArgs, Spec, Table, Word, arrange};
 use crate::policy::near::all_near;
 use crate::policy::pattern::{Names, Pattern};
-use crate::policy::reply::{self, Wanted};
+use crate::policy::reply::{self, ExpectedReply};
 use crate::policy::rule::WrittenMember;
 use crate::policy::template::{Measured, Template};
 use respguard_resp::request::{Args, Span};
@@ -83,8 +83,8 @@ pub(super) fn keys(template: &Template, table: &Table, names: &mut Names) -> Vec
 }
 
 /// Reads what a reply must be.
-pub(super) fn wanted(path: &str, text: &str, errors: &mut Errors) -> Option<Wanted> {
-    let wanted = Wanted::parse(text);
+pub(super) fn wanted(path: &str, text: &str, errors: &mut Errors) -> Option<ExpectedReply> {
+    let wanted = ExpectedReply::parse(text);
     if wanted.is_none() {
         errors.add(path, format!("{text:?} says nothing about a reply"), reply::EXPECTED);
     }

@@ -90,7 +90,7 @@ words! {
 words! {
     /// What becomes of the commands that stand between a group's members.
     Between {
-        /// They ride in its transaction, in their place.
+        /// They go in its transaction, in their place.
         #[default]
         Carry = "carry",
         /// Those on other keys pass the members that wait.

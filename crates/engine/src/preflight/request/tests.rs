@@ -62,8 +62,8 @@ fn what_is_required_is_told_in_the_words_of_the_rule() {
 #[test]
 fn what_a_connection_lacks_is_told_apart_from_what_passes() {
     assert_eq!(Ability::read(b":1\r\n"), Ability::Able);
-    assert_eq!(Ability::read(b":0\r\n"), Ability::Lacking(Lack::Guard));
-    assert_eq!(Ability::read(b"-NOPERM this user\r\n"), Ability::Lacking(Lack::Eval));
-    assert_eq!(Ability::read(b"-ERR unknown command\r\n"), Ability::Lacking(Lack::Scripting));
+    assert_eq!(Ability::read(b":0\r\n"), Ability::Lacking(Unsupported::Guard));
+    assert_eq!(Ability::read(b"-NOPERM this user\r\n"), Ability::Lacking(Unsupported::Eval));
+    assert_eq!(Ability::read(b"-ERR unknown command\r\n"), Ability::Lacking(Unsupported::Scripting));
     assert_eq!(Ability::read(b"-LOADING Redis\r\n"), Ability::Silent);
 }

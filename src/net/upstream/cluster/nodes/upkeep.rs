@@ -3,7 +3,7 @@
 use std::rc::{Rc, Weak};
 use std::time::{Duration, Instant};
 
-use super::super::node::{News, Node};
+use super::super::node::{Node, NodeEvent};
 use super::Nodes;
 use crate::net::clock;
 use crate::net::upstream::cluster::settings::NodeName;
@@ -105,9 +105,9 @@ impl Nodes {
         let mut given_up = Vec::new();
         for (address, node) in self.nodes.borrow_mut().iter_mut() {
             match node.look(now, self.settings.request_timeout) {
-                News::None => {}
-                News::Back => info!(node = %address, "a node of the cluster answers again"),
-                News::GivenUp => {
+                NodeEvent::None => {}
+                NodeEvent::Back => info!(node = %address, "a node of the cluster answers again"),
+                NodeEvent::GivenUp => {
                     warn!(node = %address, "a node of the cluster does not answer: its requests are refused until it does");
                     node.lanes.drain().for_each(|(_, used)| used.lane.close());
                     given_up.push(NodeName::clone(address));

@@ -167,8 +167,8 @@ impl WrappedGroup {
             findings.found.push(Finding::Group { index: group.group.index, outcome: Outcome::Unknown });
         }
         let of_group = |rule: &Group| format!("TIMEOUT respguard: outcome of group {} unknown: {why}", rule.name);
-        let of_rider = |name: &str| format!("TIMEOUT respguard: outcome of {name} unknown: {why}");
-        self.answer_all(carried, fault == Fault::Lost, of_group, of_rider, findings);
+        let of_carried_command = |name: &str| format!("TIMEOUT respguard: outcome of {name} unknown: {why}");
+        self.answer_all(carried, fault == Fault::Lost, of_group, of_carried_command, findings);
     }
 
     fn answer_all(
@@ -176,7 +176,7 @@ impl WrappedGroup {
         carried: &mut Carried,
         reads_return: bool,
         of_group: impl Fn(&Group) -> String,
-        of_rider: impl Fn(&str) -> String,
+        of_carried_command: impl Fn(&str) -> String,
         findings: &mut Findings<'_>,
     ) {
         for (place, &id) in (0..).zip(&self.members) {
@@ -189,7 +189,7 @@ impl WrappedGroup {
         for (place, answer) in answers.iter_mut().enumerate().filter(|(place, _)| carried.owners[*place].is_none()) {
             let id = self.members[place];
             if !reads_return || findings.table.spec(id).may_write() {
-                *answer = Some(error(&of_rider(&name(id, findings.table))));
+                *answer = Some(error(&of_carried_command(&name(id, findings.table))));
             }
         }
         carried.answers = Some(answers);
@@ -216,8 +216,8 @@ impl WrappedGroup {
                         rule.name
                     )
                 };
-                let of_rider = |name: &str| format!("ERR respguard: {name} was not sent: {why}");
-                self.answer_all(&mut carried, false, of_group, of_rider, findings);
+                let of_carried_command = |name: &str| format!("ERR respguard: {name} was not sent: {why}");
+                self.answer_all(&mut carried, false, of_group, of_carried_command, findings);
             }
         }
         self.carried = Some(carried);
@@ -253,13 +253,13 @@ impl WrappedGroup {
                 Outcome::Committed => "COMMITTED",
                 _ => "TIMEOUT",
             };
-            let of_rider = |name: &str| match why {
+            let of_carried_command = |name: &str| match why {
                 "COMMITTED" => format!("COMMITTED {name} was applied, its reply was lost"),
                 _ => format!(
                     "TIMEOUT respguard: outcome of {name} unknown: the connection to the server was lost before the reply"
                 ),
             };
-            self.answer_all(&mut carried, true, text, of_rider, findings);
+            self.answer_all(&mut carried, true, text, of_carried_command, findings);
         }
         self.carried = Some(carried);
         true

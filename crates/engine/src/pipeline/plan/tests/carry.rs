@@ -31,7 +31,7 @@ fn span(commands: &[usize], groups: &[(usize, &[u32])]) -> Shape {
 }
 
 #[test]
-fn what_stands_between_the_members_rides_in_its_place() {
+fn what_stands_between_the_members_is_carried_in_its_place() {
     let plan = planned(&["GET x", "SET a:1 v", "GET y", "PUBLISH c m", "SET b:1 v", "GET z"]);
     assert_eq!(shapes(&plan), [SEND(0..1), span(&[1, 2, 3, 4], &[(0, &[0, 3])])]);
     assert_eq!((plan.commands, plan.turn), (5, Some(Barrier::Resolve)), "what follows waits for it");
@@ -53,7 +53,7 @@ fn reads_go_out_behind_a_transaction_that_may_go_out_again_and_nothing_else_does
     let plan = client.plan(&lines, false);
     assert_eq!(shapes(&plan), [span(&[0, 1, 2], &[(0, &[0, 2])]), SEND(3..5)]);
     assert_eq!((plan.commands, plan.turn), (5, Some(Barrier::Resolve)));
-    assert!(roles(&plan)[3..].iter().all(|role| matches!(role, Role::Ahead(_))));
+    assert!(roles(&plan)[3..].iter().all(|role| matches!(role, Role::ReadAhead(_))));
     client.slots = true;
     let tagged = ["SET a:{1} v", "GET y{1}", "SET b:{1} v", "GET z{1}"];
     assert_eq!(client.plan(&tagged, false).commands, 3, "each node has its own order");
@@ -82,12 +82,12 @@ fn groups_between_each_others_members_share_a_transaction() {
 }
 
 #[test]
-fn what_cannot_ride_cuts_and_is_told() {
+fn what_cannot_be_carried_cuts_and_is_told() {
     for between in ["CONFIG GET x", "TIME", "SCRIPT EXISTS x", "INFO", "CLIENT SETINFO LIB-NAME x"] {
         let plan = planned(&["SET a:1 v", between, "SET b:1 v"]);
         assert!(!shapes(&plan).iter().any(|step| matches!(step, Shape::Span { .. } | Shape::Wrap { .. })), "{between}");
         if plan.commands == 3 {
-            assert_eq!(plan.notes, [Note::Obstructed { group: 0, members: 0..2, why: Obstacle::Ride }], "{between}");
+            assert_eq!(plan.notes, [Note::Obstructed { group: 0, members: 0..2, why: SplitReason::NotCarried }], "{between}");
         }
     }
 }
@@ -108,7 +108,7 @@ fn what_is_pushed_is_not_read_in_the_same_transaction() {
     ] {
         let plan = planned(lines);
         assert_eq!(!shapes(&plan).iter().any(|step| matches!(step, Shape::Span { .. })), cut, "{lines:?}");
-        let told = plan.notes.iter().any(|note| matches!(note, Note::Obstructed { why: Obstacle::Pushed, .. }));
+        let told = plan.notes.iter().any(|note| matches!(note, Note::Obstructed { why: SplitReason::Pushed, .. }));
         assert_eq!(told, cut, "{lines:?}");
     }
     let both = group("queue", &["RPUSH q:{n} *", "LLEN q:{n}"]);
@@ -121,7 +121,7 @@ fn a_cut_is_made_where_the_fewest_groups_are_open() {
     // The first two are open between the push and the read only together with the third, which is open alone behind them.
     let plan = planned(&["SET a:1 v", "SET a:2 v", "LPUSH q j", "SET b:1 v", "SET a:3 v", "SET b:2 v", "LLEN q", "SET b:3 v"]);
     assert_eq!(shapes(&plan)[0], span(&[0, 1, 2, 3, 4, 5], &[(0, &[0, 3]), (0, &[1, 5])]));
-    assert!(matches!(plan.notes[..], [Note::Obstructed { why: Obstacle::Pushed, .. }]), "{:?}", plan.notes);
+    assert!(matches!(plan.notes[..], [Note::Obstructed { why: SplitReason::Pushed, .. }]), "{:?}", plan.notes);
 }
 
 #[test]
@@ -144,14 +144,14 @@ fn all_behind_a_beginning_waits_with_it() {
 }
 
 #[test]
-fn nothing_rides_with_a_group_that_is_rolled_back() {
+fn nothing_is_carried_with_a_group_that_is_rolled_back() {
     let rolled_back = |lines: &[&str]| {
         let atomic = WrittenAtomic::Rollback;
         client(vec![WrittenGroup { atomic, ..group("g", &["SET a:{n} *", "SET b:{n} *"]) }]).plan(lines, false)
     };
     let plan = rolled_back(&["SET a:1 v", "GET x", "SET b:1 v"]);
     assert_eq!(shapes(&plan), [SEND(0..3)]);
-    assert!(matches!(plan.notes[..], [Note::Obstructed { why: Obstacle::RolledBack, .. }]), "{:?}", plan.notes);
+    assert!(matches!(plan.notes[..], [Note::Obstructed { why: SplitReason::RolledBack, .. }]), "{:?}", plan.notes);
     assert!(matches!(shapes(&rolled_back(&["SET a:1 v", "SET b:1 v"]))[..], [Shape::Guard { .. }]));
 }
 
@@ -186,7 +186,7 @@ fn a_refused_member_behind_what_is_planned_is_done_with() {
 }
 
 #[test]
-fn a_rider_that_a_rule_refuses_is_answered_alone() {
+fn a_carried_command_that_a_rule_refuses_is_answered_alone() {
     let commands = Some(vec!["DEL *".to_owned()]);
     let guard = WrittenGuard { name: "no".to_owned(), commands, action: GuardAction::Reject, ..WrittenGuard::default() };
     let mut client = Client::new(&Written { groups: pairs(), guards: vec![guard], ..Written::default() });
@@ -203,7 +203,7 @@ fn a_transaction_has_no_more_than_512_commands() {
     lines.insert(1, "GET x");
     let plan = planned(&lines);
     assert!(!shapes(&plan).iter().any(|step| matches!(step, Shape::Span { .. })));
-    assert!(matches!(plan.notes[..], [Note::Obstructed { why: Obstacle::TooMuch, .. }]), "{:?}", plan.notes);
+    assert!(matches!(plan.notes[..], [Note::Obstructed { why: SplitReason::TooMuch, .. }]), "{:?}", plan.notes);
 }
 
 #[test]
@@ -222,9 +222,14 @@ fn a_held_beginning_that_is_cut_off_from_its_rest_is_told() {
     let mut behind = behind;
     for times in [511, 900] {
         let plan = behind("GET x", times);
-        assert_eq!((cut_by(&plan), plan.turn, plan.kept.len()), (Some(Obstacle::TooMuch), None, 0), "{times}: {:?}", plan.notes);
+        assert_eq!(
+            (cut_by(&plan), plan.turn, plan.kept.len()),
+            (Some(SplitReason::TooMuch), None, 0),
+            "{times}: {:?}",
+            plan.notes
+        );
     }
-    assert_eq!(cut_by(&behind("TIME", 1)), Some(Obstacle::Ride));
+    assert_eq!(cut_by(&behind("TIME", 1)), Some(SplitReason::NotCarried));
     let plan = behind("GET x", 510);
     assert_eq!((&plan.notes[..], plan.kept.len()), (&[][..], 512), "it waits on");
 }
@@ -257,5 +262,5 @@ fn before_a_cluster_what_is_of_another_slot_has_no_order_with_a_group() {
     assert_eq!((plan.commands, &plan.kept[..]), (5, &[(2, false), (3, false)][..]));
     // What concerns every node cuts.
     let plan = client.plan(&["SET a:{1} v", "DBSIZE", "SET b:{1} v"], false);
-    assert!(matches!(plan.notes[..], [Note::Obstructed { why: Obstacle::Ride, .. }]), "{:?}", plan.notes);
+    assert!(matches!(plan.notes[..], [Note::Obstructed { why: SplitReason::NotCarried, .. }]), "{:?}", plan.notes);
 }

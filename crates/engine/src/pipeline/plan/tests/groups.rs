@@ -29,15 +29,15 @@ fn a_guarded_group_goes_out_behind_its_preflight() {
 fn what_a_connection_lacks_is_for_the_rule_to_judge() {
     let lacking = |on_unsupported| {
         let mut client = guarded(on_unsupported);
-        client.ability = Ability::Lacking(Lack::Eval);
+        client.ability = Ability::Lacking(Unsupported::Eval);
         client.plan(&["SET a 1", "SADD b 1"], false)
     };
     let plan = lacking(OnUnsupported::Refuse);
     assert_eq!(shapes(&plan), [Shape::RefuseGroup { members: 0..2, group: 0 }]);
-    assert!(matches!(&plan.steps[..], [Step::RefuseGroup { refusal: Refusal::Lacking(Lack::Eval), .. }]));
+    assert!(matches!(&plan.steps[..], [Step::RefuseGroup { refusal: Refusal::Lacking(Unsupported::Eval), .. }]));
     let plan = lacking(OnUnsupported::Transaction);
     assert_eq!(shapes(&plan), [Shape::Wrap { members: 0..2, group: 0 }]);
-    assert!(matches!(plan.notes[..], [Note::Degraded { lack: Lack::Eval, .. }]), "{:?}", plan.notes);
+    assert!(matches!(plan.notes[..], [Note::Degraded { lack: Unsupported::Eval, .. }]), "{:?}", plan.notes);
 }
 
 #[test]
@@ -131,12 +131,12 @@ fn instances_between_each_other_are_told_apart_by_their_captures() {
 #[test]
 fn members_do_not_go_past_what_has_their_keys_or_does_more_than_touch_its_own() {
     for (between, why) in [
-        ("GET rt:u:t", Obstacle::Key),
-        ("DEL a rt:u:t b", Obstacle::Key),
-        ("PUBLISH c m", Obstacle::Command),
-        ("FLUSHALL", Obstacle::Command),
-        ("EVAL x 0", Obstacle::Command),
-        ("DBSIZE", Obstacle::Command),
+        ("GET rt:u:t", SplitReason::Key),
+        ("DEL a rt:u:t b", SplitReason::Key),
+        ("PUBLISH c m", SplitReason::Command),
+        ("FLUSHALL", SplitReason::Command),
+        ("EVAL x 0", SplitReason::Command),
+        ("DBSIZE", SplitReason::Command),
     ] {
         let plan = login().plan(&[SETEX, between, SADD], false);
         assert!(!shapes(&plan).iter().any(|step| matches!(step, Shape::Wrap { .. })), "{between}");
@@ -151,7 +151,7 @@ fn members_do_not_go_past_what_has_their_keys_or_does_more_than_touch_its_own() 
 fn what_is_whole_goes_without_an_optional_member_behind_an_obstacle() {
     let plan = login().plan(&[SETEX, "GET a", SADD, "PUBLISH c m", "SMEMBERS sess:u"], false);
     assert_eq!(shapes(&plan), [SEND(1..2), WRAP(0..2), SEND(3..5)]);
-    assert_eq!(plan.notes, [Note::LeftOut { group: 0, members: 0..3, why: Obstacle::Command }]);
+    assert_eq!(plan.notes, [Note::LeftOut { group: 0, members: 0..3, why: SplitReason::Command }]);
     let plan = login().plan(&[SETEX, SADD, "SADD sess:u other", "SMEMBERS sess:u"], false);
     assert_eq!(shapes(&plan), [WRAP(3..5), SEND(2..4)]);
     assert_eq!((&plan.members[..], plan.notes.len()), (&[0, 1, 3, 0, 1][..], 1));
@@ -212,7 +212,11 @@ fn a_key_that_long_commands_share_keeps_members_apart() {
     let (first, last) = (format!("MSET a:1 v{}", keys("k")), "SET b:1 v");
     for (between, apart) in [(format!("MSET{} k29 v", keys("o")), true), (format!("MSET{}", keys("o")), false)] {
         let plan = Client::new(&written).plan(&[&first, &between, last], false);
-        assert_eq!(plan.notes.iter().any(|note| matches!(note, Note::Obstructed { why: Obstacle::Key, .. })), apart, "{between}");
+        assert_eq!(
+            plan.notes.iter().any(|note| matches!(note, Note::Obstructed { why: SplitReason::Key, .. })),
+            apart,
+            "{between}"
+        );
         assert_eq!(shapes(&plan).iter().any(|step| matches!(step, Shape::Wrap { .. })), !apart, "{between}");
     }
 }

@@ -7,7 +7,7 @@ use respguard_resp::request::Args;
 
 /// What a request gives to clients that block.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Serves {
+pub enum Unblocks {
     /// Nothing that a client can wait for.
     Nothing,
     /// What it adds to its key; it takes nothing.
@@ -19,16 +19,16 @@ pub enum Serves {
 }
 
 impl Spec {
-    /// Whether it answers within a transaction as it does outside, and leaves nothing on its connection: it may ride in the
+    /// Whether it answers within a transaction as it does outside, and leaves nothing on its connection: it may go in the
     /// transaction of a group that it stands in.
-    pub fn may_ride(&self, args: Args<'_>) -> bool {
+    pub fn may_be_carried(&self, args: Args<'_>) -> bool {
         if self.connection_effect(args) != ConnectionEffect::None || self.flags.has(Flags::NO_MULTI) {
             return false;
         }
-        self.touches_nothing(args) || self.plain_keys(args, &mut |_| {}) != PlainKeys::None || self.rides_by_name()
+        self.touches_nothing(args) || self.plain_keys(args, &mut |_| {}) != PlainKeys::None || self.is_carried_by_name()
     }
 
-    fn rides_by_name(&self) -> bool {
+    fn is_carried_by_name(&self) -> bool {
         matches!(
             self.name(),
             "dbsize"
@@ -47,16 +47,16 @@ impl Spec {
 
     /// What the server may serve to clients that block, once this request has run: they are served behind a transaction, and
     /// between two commands that are in none (<https://redis.io/docs/latest/commands/blpop/>).
-    pub fn serves(&self) -> Serves {
+    pub fn unblocks(&self) -> Unblocks {
         if self.flags.has(Flags::READONLY) {
-            return Serves::Nothing;
+            return Unblocks::Nothing;
         }
         match self.name() {
-            "lpush" | "rpush" | "lpushx" | "rpushx" | "linsert" | "zadd" | "zincrby" | "geoadd" | "xadd" => Serves::ByPush,
+            "lpush" | "rpush" | "lpushx" | "rpushx" | "linsert" | "zadd" | "zincrby" | "geoadd" | "xadd" => Unblocks::ByPush,
             "lmove" | "rpoplpush" | "zunionstore" | "zinterstore" | "zdiffstore" | "zrangestore" | "geosearchstore"
-            | "georadius" | "georadiusbymember" | "rename" | "renamenx" | "copy" | "restore" | "sort" => Serves::Keys,
-            _ if self.flags.has(Flags::SCRIPTING) => Serves::Anything,
-            _ => Serves::Nothing,
+            | "georadius" | "georadiusbymember" | "rename" | "renamenx" | "copy" | "restore" | "sort" => Unblocks::Keys,
+            _ if self.flags.has(Flags::SCRIPTING) => Unblocks::Anything,
+            _ => Unblocks::Nothing,
         }
     }
 

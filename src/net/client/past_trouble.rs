@@ -20,7 +20,7 @@ impl Connection {
     /// True when the server is in trouble, a spare connection is there, and the client is owed nothing that a command on
     /// it would overtake.
     pub(super) fn is_troubled(&self) -> bool {
-        (self.exchange.way().0.is_struggling() || self.shared.context.health.refuses()) && self.can_be_helped()
+        (self.exchange.link_and_lane().0.is_struggling() || self.shared.context.health.refuses()) && self.can_be_helped()
     }
 
     #[cold]
@@ -73,7 +73,7 @@ impl Connection {
     }
 
     /// The lane of a key to which the server agrees although no connection can be had for it now.
-    pub(super) async fn vouched(&self, key: LaneKey) -> Result<Rc<Lane>, NoLane> {
+    pub(super) async fn accepted_lane(&self, key: LaneKey) -> Result<Rc<Lane>, NoLane> {
         let spares = &self.shared.pool.spares;
         if !spares.is_at_hand() {
             return Err(NoLane::Unavailable);
@@ -83,7 +83,7 @@ impl Connection {
             Ok(answered) if answered.is_refused => {
                 Err(NoLane::Refused(Refusal { step: Step::Auth, reply: answered.reply.into() }))
             }
-            Ok(_) => self.shared.pool.vouch(key).map_err(|full| NoLane::Taken(full.into())),
+            Ok(_) => self.shared.pool.open_accepted(key).map_err(|full| NoLane::Taken(full.into())),
             Err(_) => Err(NoLane::Unavailable),
         }
     }

@@ -8,7 +8,7 @@ use crate::net::memory_budget::{LITTLE, MemoryBudget};
 
 /// Bytes that are kept for one client, and whether it waits for room.
 #[derive(Debug, Default)]
-pub(super) struct Kept {
+pub(super) struct Buffered {
     /// Replies, and the places of those that are to come.
     output: Cell<usize>,
     /// Room for requests.
@@ -23,7 +23,7 @@ pub(super) struct Kept {
     is_refused: Cell<bool>,
 }
 
-impl Kept {
+impl Buffered {
     pub(super) fn output(&self) -> usize {
         self.output.get()
     }
@@ -111,7 +111,7 @@ mod tests {
 
     #[test]
     fn what_is_little_does_not_count_and_all_of_what_is_more_does() {
-        let (kept, all) = (Kept::default(), MemoryBudget::default());
+        let (kept, all) = (Buffered::default(), MemoryBudget::default());
         kept.set_output(LITTLE, &all);
         assert_eq!(all.bytes(), 0);
         kept.set_input(1, 1, &all);
@@ -122,7 +122,7 @@ mod tests {
 
     #[test]
     fn nothing_of_a_client_that_has_gone_counts() {
-        let (kept, other, all) = (Kept::default(), Kept::default(), MemoryBudget::default());
+        let (kept, other, all) = (Buffered::default(), Buffered::default(), MemoryBudget::default());
         kept.set_output(2 * LITTLE, &all);
         other.set_input(3 * LITTLE, 0, &all);
         kept.forget(&all);
@@ -131,14 +131,14 @@ mod tests {
 
     #[test]
     fn of_the_room_for_requests_that_is_free_which_no_request_takes() {
-        let (kept, all) = (Kept::default(), MemoryBudget::default());
+        let (kept, all) = (Buffered::default(), MemoryBudget::default());
         kept.set_input(100, 30, &all);
         assert_eq!((kept.waiting_input(), kept.free_input()), (30, 70));
     }
 
     #[test]
     fn the_time_without_room_begins_anew_for_who_waits_for_somebody_else() {
-        let (kept, all) = (Kept::default(), MemoryBudget::default());
+        let (kept, all) = (Buffered::default(), MemoryBudget::default());
         kept.set_input(64, 7, &all);
         kept.note_short(Some(true), &all);
         let began = clock::now();
@@ -154,7 +154,7 @@ mod tests {
 
     #[test]
     fn who_has_room_again_is_not_told_that_there_is_none() {
-        let (kept, all) = (Kept::default(), MemoryBudget::default());
+        let (kept, all) = (Buffered::default(), MemoryBudget::default());
         kept.note_short(Some(true), &all);
         kept.refuse();
         assert!(kept.is_refused());

@@ -16,7 +16,7 @@ const UNSENT: &str = "ERR respguard: the command was not sent: the connection wa
 
 /// A request whose commands are being run. Dropped before its end, it closes its conversation: what was sent may still run,
 /// as when any other client goes.
-pub struct Asking {
+pub struct RunningCall {
     rest: Rc<Rest>,
     conversation: Option<Conversation>,
     request: Bytes,
@@ -26,12 +26,12 @@ pub struct Asking {
     is_broken: bool,
 }
 
-impl Asking {
+impl RunningCall {
     /// A request that has its conversation; without one nothing of it is sent.
-    pub fn new(rest: &Rc<Rest>, conversation: Option<Conversation>, call: Call, format: Format) -> Asking {
+    pub fn new(rest: &Rc<Rest>, conversation: Option<Conversation>, call: Call, format: Format) -> RunningCall {
         let request = Bytes::from(call.request);
         let replies = Replies::new(format, call.shape, call.slots);
-        Asking { rest: Rc::clone(rest), conversation, request, replies, is_unsent: true, is_broken: false }
+        RunningCall { rest: Rc::clone(rest), conversation, request, replies, is_unsent: true, is_broken: false }
     }
 
     /// Goes on until the answer is complete, or so many bytes of it are there.
@@ -44,23 +44,23 @@ impl Asking {
             if self.replies.written() >= enough {
                 return Poll::Ready(());
             }
-            let said = self.say(cx);
-            let heard = self.hear(cx);
-            if !said && !heard {
+            let has_sent = self.send(cx);
+            let has_received = self.receive(cx);
+            if !has_sent && !has_received {
                 return Poll::Pending;
             }
         }
     }
 
     /// True when it has said something.
-    fn say(&mut self, cx: &Context<'_>) -> bool {
+    fn send(&mut self, cx: &Context<'_>) -> bool {
         let Some(conversation) = self.conversation.as_ref().filter(|_| !self.request.is_empty()) else { return false };
-        match conversation.poll_say(&self.request, cx) {
+        match conversation.poll_send(&self.request, cx) {
             Poll::Ready(Ok(bytes)) => {
                 self.request.advance(bytes);
                 if self.request.is_empty() {
                     self.request = Bytes::new();
-                    conversation.said();
+                    conversation.end_request();
                 }
                 true
             }
@@ -74,9 +74,9 @@ impl Asking {
     }
 
     /// True when something has come, be it the end.
-    fn hear(&mut self, cx: &Context<'_>) -> bool {
+    fn receive(&mut self, cx: &Context<'_>) -> bool {
         let Some(conversation) = &mut self.conversation else { return false };
-        match conversation.poll_hear(cx) {
+        match conversation.poll_receive(cx) {
             Poll::Ready(Some(bytes)) => {
                 self.is_unsent = false;
                 if self.replies.feed(bytes).is_err() {

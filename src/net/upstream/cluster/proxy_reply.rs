@@ -16,7 +16,7 @@ pub(super) fn answer(core: &Core, request: &Request<'_>, command: ClusterCommand
     if !request.spec.arity_fits(request.args) {
         let name = request.spec.name();
         encode::error(out, &format!("ERR wrong number of arguments for '{name}' command"));
-        entry.kind = Kind::Own;
+        entry.kind = Kind::ProxyReply;
         return;
     }
     let argument = request.args.get(2).unwrap_or_default();
@@ -48,7 +48,7 @@ pub(super) fn answer(core: &Core, request: &Request<'_>, command: ClusterCommand
             }
         }
     }
-    entry.kind = Kind::Own;
+    entry.kind = Kind::ProxyReply;
 }
 
 fn info(core: &Core) -> String {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::group::{Group, Shape};
 use super::guard::GuardRule;
-use super::run::Fit;
+use super::run::KeyMatch;
 use super::walk::Member;
 use super::{Mode, Policy};
 use crate::command::Table;
@@ -13,7 +13,7 @@ use respguard_resp::request::Args;
 
 /// A rule that a command comes under.
 #[derive(Clone, Copy, Debug)]
-pub struct Concern<'p> {
+pub struct ApplicableRule<'p> {
     /// The rule's name.
     pub rule: &'p Arc<str>,
     /// The rule itself, where it is a guard.
@@ -23,10 +23,10 @@ pub struct Concern<'p> {
 impl Policy {
     /// The groups that have such a member, the guards and expectations that are about the command, and the rules about the
     /// TTLs of its keys, each once.
-    pub fn concerns_of<'s>(&'s self, table: &'s Table, command: Member<'s>) -> Vec<Concern<'s>> {
-        let plain = |rule| Concern { rule, guard: None };
+    pub fn applicable_rules<'s>(&'s self, table: &'s Table, command: Member<'s>) -> Vec<ApplicableRule<'s>> {
+        let plain = |rule| ApplicableRule { rule, guard: None };
         let groups = self.groups().iter().filter(|group| group.has_member(table, command)).map(|group| plain(&group.name));
-        let guards = self.guards_of(table, command).map(|rule| Concern { rule: &rule.name, guard: Some(rule) });
+        let guards = self.guards_of(table, command).map(|rule| ApplicableRule { rule: &rule.name, guard: Some(rule) });
         let expects = self.expects_of(table, command).map(|rule| plain(&rule.name));
         let mut all: Vec<_> = groups.chain(guards).chain(expects).collect();
         let mut ttls = Vec::new();
@@ -63,7 +63,7 @@ impl Group {
     fn has_member(&self, table: &Table, command: Member<'_>) -> bool {
         match &self.shape {
             Shape::Templates(templates) => templates.members.iter().any(|member| member.matches(command, table)),
-            Shape::Keys(keys) => keys.fit(command, table) == Some(Fit::Keys),
+            Shape::Keys(keys) => keys.fit(command, table) == Some(KeyMatch::Keys),
         }
     }
 }

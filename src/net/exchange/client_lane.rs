@@ -7,17 +7,17 @@ use crate::net::upstream::connection::Link;
 use crate::net::upstream::lane::Lane;
 
 /// A client's lane, and the connection that its replies come from: its lane's, or one that it has alone.
-pub(super) struct Way {
+pub(super) struct ClientLane {
     link: RefCell<Rc<Link>>,
     lane: RefCell<Rc<Lane>>,
     /// The client was brought to another connection.
     moved: Cell<bool>,
 }
 
-impl Way {
+impl ClientLane {
     /// That of a client which has just connected.
-    pub(super) fn over(lane: &Rc<Lane>) -> Way {
-        Way { link: RefCell::new(lane.shared()), lane: RefCell::new(Rc::clone(lane)), moved: Cell::new(false) }
+    pub(super) fn over(lane: &Rc<Lane>) -> ClientLane {
+        ClientLane { link: RefCell::new(lane.shared()), lane: RefCell::new(Rc::clone(lane)), moved: Cell::new(false) }
     }
 
     /// What is owed to the client comes over this connection.

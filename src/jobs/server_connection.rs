@@ -20,7 +20,7 @@ const TIMEOUT: Duration = Duration::from_secs(15);
 
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum AskError {
+pub(super) enum QueryError {
     #[error(transparent)]
     Open(#[from] OpenError),
     #[error("the connection was lost: {0}")]
@@ -39,7 +39,7 @@ pub(super) enum AskError {
 }
 
 /// Opened when it is needed, and again after a loss.
-pub(super) struct Asking {
+pub(super) struct ServerConnection {
     settings: Settings,
     /// With the term of the primary that it leads to.
     stream: Option<(Stream, u64)>,
@@ -48,13 +48,13 @@ pub(super) struct Asking {
     pub(super) generation: u64,
 }
 
-impl Asking {
-    pub(super) fn new(settings: Settings) -> Asking {
-        Asking { settings, stream: None, run_id: None, generation: 0 }
+impl ServerConnection {
+    pub(super) fn new(settings: Settings) -> ServerConnection {
+        ServerConnection { settings, stream: None, run_id: None, generation: 0 }
     }
 
     /// The replies to the requests, of which there are so many. After an error the connection is a new one.
-    pub(super) async fn ask(&mut self, requests: &[u8], replies: usize, bytes_max: usize) -> Result<Vec<Bytes>, AskError> {
+    pub(super) async fn ask(&mut self, requests: &[u8], replies: usize, bytes_max: usize) -> Result<Vec<Bytes>, QueryError> {
         // Nothing more is sent to a server that is no primary any more.
         let kept = self.stream.take().filter(|(_, term)| self.settings.primary.is_in_term(*term));
         let (mut stream, term) = match kept {
@@ -62,9 +62,9 @@ impl Asking {
             None => self.open().await?,
         };
         let answered = tokio::time::timeout(TIMEOUT, exchange(&mut stream, requests, replies, bytes_max)).await;
-        let answered = answered.map_err(|_| AskError::Timeout)??;
+        let answered = answered.map_err(|_| QueryError::Timeout)??;
         if let Some(reply) = answered.iter().find(|reply| is_state_error(reply)) {
-            return Err(AskError::NotServing(String::from_utf8_lossy(value::error_text(reply)).into_owned()));
+            return Err(QueryError::NotServing(String::from_utf8_lossy(value::error_text(reply)).into_owned()));
         }
         // Dropped half way, the connection would be out of step: it is kept only now.
         self.stream = Some((stream, term));
@@ -76,14 +76,14 @@ impl Asking {
         self.stream = None;
     }
 
-    async fn open(&mut self) -> Result<(Stream, u64), AskError> {
+    async fn open(&mut self) -> Result<(Stream, u64), QueryError> {
         let params = ConnectParams { login: self.settings.own_login().cloned(), ..ConnectParams::default() };
         let view = self.settings.primary.view();
         let (mut stream, _) = open(&self.settings, &view, &params, &[]).await?;
         let mut request = Vec::new();
         encode::request(&mut request, &[b"INFO", b"server"]);
         let asked = exchange(&mut stream, &request, 1, 1024 * 1024);
-        let answer = tokio::time::timeout(TIMEOUT, asked).await.map_err(|_| AskError::Timeout)??;
+        let answer = tokio::time::timeout(TIMEOUT, asked).await.map_err(|_| QueryError::Timeout)??;
         let run_id = answer.first().and_then(|answer| run_id(answer));
         // A cursor means something only to the server that gave it.
         if run_id.is_none() || run_id != self.run_id {
@@ -100,7 +100,7 @@ fn run_id(info: &[u8]) -> Option<Box<[u8]>> {
     Some(line.trim_ascii().into())
 }
 
-async fn exchange(stream: &mut Stream, requests: &[u8], replies: usize, bytes_max: usize) -> Result<Vec<Bytes>, AskError> {
+async fn exchange(stream: &mut Stream, requests: &[u8], replies: usize, bytes_max: usize) -> Result<Vec<Bytes>, QueryError> {
     stream.write_all(requests).await?;
     stream.flush().await?;
     let mut scanner = ReplyScanner::new(ScanLimits::default());
@@ -121,7 +121,7 @@ async fn exchange(stream: &mut Stream, requests: &[u8], replies: usize, bytes_ma
             answered.push(buffer.split_to(std::mem::take(&mut scanned)).freeze());
         }
         if taken + buffer.len() > bytes_max {
-            return Err(AskError::TooLong(bytes_max));
+            return Err(QueryError::TooLong(bytes_max));
         }
     }
     Ok(answered)

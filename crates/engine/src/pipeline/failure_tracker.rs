@@ -34,12 +34,12 @@ impl Scope {
 
 /// The replies so far of commands that belong together.
 #[derive(Debug)]
-pub struct Score {
+pub struct FailureTracker {
     scope: Scope,
     commands: u32,
     answered: u32,
     failed: u32,
-    companions: Companions,
+    first_commands: FirstCommands,
     first_failure: Option<Failure>,
     expectations: Option<Box<Expectations>>,
     /// The commands' keys, where violations name them.
@@ -57,14 +57,14 @@ pub struct Failure {
 
 /// The first commands of a pipeline or a transaction: as many as a report names.
 #[derive(Debug, Default)]
-pub(super) struct Companions {
+pub(super) struct FirstCommands {
     first: [Option<CommandId>; COMMANDS_MAX + 1],
     len: usize,
     /// One of all that were queued may write.
     may_write: bool,
 }
 
-impl Companions {
+impl FirstCommands {
     pub(super) fn push(&mut self, command: CommandId) {
         if let Some(place) = self.first.get_mut(self.len) {
             *place = Some(command);
@@ -97,15 +97,15 @@ impl Companions {
     }
 }
 
-impl Score {
+impl FailureTracker {
     /// Nothing answered yet of `commands` commands.
-    pub fn new(scope: Scope, commands: u32) -> Score {
-        Score {
+    pub fn new(scope: Scope, commands: u32) -> FailureTracker {
+        FailureTracker {
             scope,
             commands,
             answered: 0,
             failed: 0,
-            companions: Companions::default(),
+            first_commands: FirstCommands::default(),
             first_failure: None,
             expectations: None,
             keys: None,
@@ -113,13 +113,13 @@ impl Score {
     }
 
     /// What the group's rule expects of the replies.
-    pub fn expecting(self, expectations: Option<Box<Expectations>>) -> Score {
-        Score { expectations, ..self }
+    pub fn expecting(self, expectations: Option<Box<Expectations>>) -> FailureTracker {
+        FailureTracker { expectations, ..self }
     }
 
     /// Violations name these keys.
-    pub fn naming(self, keys: Option<Box<NamedKeys>>) -> Score {
-        Score { keys, ..self }
+    pub fn naming(self, keys: Option<Box<NamedKeys>>) -> FailureTracker {
+        FailureTracker { keys, ..self }
     }
 
     /// Takes one reply, or the beginning of one that is not `whole`; true when it was the last.
@@ -128,7 +128,7 @@ impl Score {
             expectations.admit(reply, whole);
         }
         self.answered += 1;
-        self.companions.push(command);
+        self.first_commands.push(command);
         if reply.first() == Some(&b'-') && self.scope.is_failure(reply) {
             self.failed += 1;
             let place = self.answered;
@@ -150,13 +150,13 @@ impl Score {
     /// Takes replies that are no errors; true when the last was among them.
     pub(super) fn admit_unread(&mut self, commands: impl ExactSizeIterator<Item = CommandId>) -> bool {
         self.answered += commands.len() as u32;
-        self.companions.fill(commands);
+        self.first_commands.fill(commands);
         self.answered == self.commands
     }
 
     /// A command that will never be known to have failed or not; true when it was the last.
-    pub(super) fn forgo(&mut self, command: CommandId) -> bool {
-        self.companions.push(command);
+    pub(super) fn abandon(&mut self, command: CommandId) -> bool {
+        self.first_commands.push(command);
         self.answered += 1;
         self.answered == self.commands
     }
@@ -167,7 +167,7 @@ impl Score {
     }
 
     /// What the replies of all of them say about the pipeline or the group.
-    pub(super) fn tell(&self, table: &Table, found: &mut Vec<Finding>) {
+    pub(super) fn report(&self, table: &Table, found: &mut Vec<Finding>) {
         let known = found.len();
         self.conclude(table, found);
         if let Some(keys) = &self.keys {
@@ -182,20 +182,20 @@ impl Score {
             (Scope::Pipeline { report }, Some(failure)) => {
                 found.push(Finding::PartialFailure(Place::Pipeline));
                 if *report {
-                    found.push(Finding::Violation(partial_failure(None, failure, self.companions.iter(), table)));
+                    found.push(Finding::Violation(partial_failure(None, failure, self.first_commands.iter(), table)));
                 }
             }
             (Scope::Group { index, rule, unwrapped }, failure) => {
                 if let Some(failure) = failure {
                     found.push(Finding::PartialFailure(Place::Group));
-                    let commands = self.companions.iter();
+                    let commands = self.first_commands.iter();
                     found.push(Finding::Violation(partial_failure(Some(&rule.name), failure, commands, table)));
                 }
                 if let Some(breach) = self.expectations.as_ref().and_then(|expectations| expectations.breach()) {
-                    found.push(Finding::Violation(breach.violation(&rule.name, self.companions.iter(), table)));
+                    found.push(Finding::Violation(breach.violation(&rule.name, self.first_commands.iter(), table)));
                 }
                 if let Some(why) = unwrapped {
-                    let names = self.companions.iter().map(|command| table.spec(command).name());
+                    let names = self.first_commands.iter().map(|command| table.spec(command).name());
                     let violation = Violation::new(why.kind()).rule(&rule.name).commands(names);
                     found.push(Finding::Violation(violation.reason(Some(why.as_str()))));
                 }
@@ -240,30 +240,30 @@ pub(super) fn partial_failure(
 mod tests {
     use super::*;
 
-    fn score(replies: &[&[u8]]) -> Score {
-        let mut score = Score::new(Scope::Pipeline { report: true }, replies.len() as u32);
+    fn tracker(replies: &[&[u8]]) -> FailureTracker {
+        let mut tracker = FailureTracker::new(Scope::Pipeline { report: true }, replies.len() as u32);
         for (at, reply) in replies.iter().enumerate() {
-            assert_eq!(score.admit(CommandId::UNKNOWN, reply, true), at + 1 == replies.len());
+            assert_eq!(tracker.admit(CommandId::UNKNOWN, reply, true), at + 1 == replies.len());
         }
-        score
+        tracker
     }
 
     #[test]
     fn some_failed_and_others_not_is_a_partial_failure() {
-        let score = score(&[b"+OK\r\n", b"-WRONGTYPE no\r\n", b"-ERR no\r\n"]);
-        let failure = score.partial_failure().expect("partial");
+        let tracker = tracker(&[b"+OK\r\n", b"-WRONGTYPE no\r\n", b"-ERR no\r\n"]);
+        let failure = tracker.partial_failure().expect("partial");
         assert_eq!((failure.place, &*failure.error), (2, "WRONGTYPE"));
     }
 
     #[test]
     fn all_or_none_failed_is_none() {
-        assert!(score(&[b"-ERR a\r\n", b"-ERR b\r\n"]).partial_failure().is_none());
-        assert!(score(&[b"+OK\r\n", b":1\r\n"]).partial_failure().is_none());
+        assert!(tracker(&[b"-ERR a\r\n", b"-ERR b\r\n"]).partial_failure().is_none());
+        assert!(tracker(&[b"+OK\r\n", b":1\r\n"]).partial_failure().is_none());
     }
 
     #[test]
     fn answers_in_the_shape_of_errors_do_not_count() {
-        assert!(score(&[b"+OK\r\n", b"-NOSCRIPT No matching script.\r\n"]).partial_failure().is_none());
-        assert!(score(&[b"+OK\r\n", b"-BUSYGROUP exists\r\n"]).partial_failure().is_none());
+        assert!(tracker(&[b"+OK\r\n", b"-NOSCRIPT No matching script.\r\n"]).partial_failure().is_none());
+        assert!(tracker(&[b"+OK\r\n", b"-BUSYGROUP exists\r\n"]).partial_failure().is_none());
     }
 }

@@ -6,11 +6,11 @@ use std::time::Instant;
 /// What tells a connection that does not move from a server that is busy: whether what was asked later was answered
 /// elsewhere.
 #[derive(Debug, Default)]
-pub struct Signs {
+pub struct LastAnswered {
     asked_at: Cell<Option<Instant>>,
 }
 
-impl Signs {
+impl LastAnswered {
     /// A question of that time has been answered.
     pub fn answered(&self, asked_at: Instant) {
         if self.asked_at.get() < Some(asked_at) {

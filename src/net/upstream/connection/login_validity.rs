@@ -8,7 +8,7 @@ use std::task::Poll;
 
 use tracing::info;
 
-use super::{Link, Loss, Phase, Standing};
+use super::{Link, LoginValidity, Loss, Phase};
 use crate::net::clock;
 use crate::net::upstream::PING;
 use crate::net::upstream::call::{Answer, call};
@@ -18,8 +18,8 @@ use respguard_engine::link::handshake::{Refusal, Step};
 
 impl Link {
     /// Whether its clients may go on.
-    pub fn standing(&self) -> Standing {
-        self.standing.get()
+    pub fn login_validity(&self) -> LoginValidity {
+        self.login_validity.get()
     }
 
     /// The user whose login came from a client and who can be deleted, which the default user cannot be.
@@ -42,7 +42,7 @@ impl Link {
 
     /// The server does not take its clients any more: those that share it are closed, and so is who waits for a lease.
     pub(super) async fn revoke(&self) {
-        self.standing.set(Standing::Revoked);
+        self.login_validity.set(LoginValidity::Revoked);
         if self.shared.get() {
             info!(upstream = %self.server(), "the server refuses a login that it accepted before: its clients are closed");
             self.closed().await;
@@ -66,12 +66,12 @@ impl Link {
     pub(super) fn note_end(&self, loss: &Loss) {
         let by_server = matches!(loss, Loss::Eof | Loss::Io(_)) && self.named_user().is_some();
         self.ended_by_server.set(by_server.then(clock::now));
-        self.presence.take();
+        self.user_connection.take();
     }
 
     /// A user has a connection.
-    pub(super) fn note_presence(&self) {
-        self.presence.set(self.named_user().map(|user| self.settings.connections.enter(user, clock::now())));
+    pub(super) fn note_user_connection(&self) {
+        self.user_connection.set(self.named_user().map(|user| self.settings.connections.enter(user, clock::now())));
     }
 
     /// A new connection is there: whether its clients may go on over it.
@@ -80,14 +80,14 @@ impl Link {
         if !self.shared.get() || self.settings.connections.has_older(user, since) {
             return true;
         }
-        self.standing.set(Standing::InDoubt { since });
+        self.login_validity.set(LoginValidity::InDoubt { since });
         std::future::poll_fn(|cx| {
             self.register(cx);
-            match self.standing.get() {
-                Standing::Good => Poll::Ready(true),
-                Standing::Revoked => Poll::Ready(false),
+            match self.login_validity.get() {
+                LoginValidity::Valid => Poll::Ready(true),
+                LoginValidity::Revoked => Poll::Ready(false),
                 _ if self.phase() == Phase::Closed => Poll::Ready(true),
-                Standing::InDoubt { .. } | Standing::Asked => Poll::Pending,
+                LoginValidity::InDoubt { .. } | LoginValidity::Checking => Poll::Pending,
             }
         })
         .await
@@ -95,25 +95,25 @@ impl Link {
 
     /// Asks a connection of others whether it is still the one that was there when this one was ended.
     pub fn resolve_doubt(self: &Rc<Self>, others: &Link) {
-        let Standing::InDoubt { since } = self.standing.get() else { return };
+        let LoginValidity::InDoubt { since } = self.login_validity.get() else { return };
         let was_there = others.phase() == Phase::Ready && others.opened_at.get().is_some_and(|opened| opened < since);
-        self.standing.set(Standing::Asked);
+        self.login_validity.set(LoginValidity::Checking);
         if !was_there {
-            return self.conclude(Standing::Good);
+            return self.conclude(LoginValidity::Valid);
         }
         let link = Rc::clone(self);
         call(others, PING, self.settings.queue_timeout, move |answer| {
             link.conclude(match answer {
                 // The others are there: only this user's connections were ended.
-                Answer::Reply(_) => Standing::Revoked,
-                Answer::Lost | Answer::NotSent => Standing::Good,
+                Answer::Reply(_) => LoginValidity::Revoked,
+                Answer::Lost | Answer::NotSent => LoginValidity::Valid,
             });
         });
     }
 
-    fn conclude(&self, standing: Standing) {
-        if self.standing.get() == Standing::Asked {
-            self.standing.set(standing);
+    fn conclude(&self, login_validity: LoginValidity) {
+        if self.login_validity.get() == LoginValidity::Checking {
+            self.login_validity.set(login_validity);
             self.wake();
         }
     }

@@ -8,13 +8,13 @@ use tokio::task::JoinSet;
 use tracing::{debug, warn};
 
 use super::listener::{ACCEPT_PAUSE, Accepted, Listener};
-use super::proxy_header::{self, Said};
+use super::proxy_header::{self, ProxyHeader};
 use crate::net::network::Network;
 use crate::net::registry::{Mailbox, Message, Registry, Socket};
 use crate::telemetry::gauge;
 
 /// Takes in clients, and hands each to the worker that serves the fewest.
-pub(super) struct Door<'a> {
+pub(super) struct ClientAcceptor<'a> {
     pub(super) workers: &'a [Mailbox],
     pub(super) registry: &'a Arc<Registry>,
     /// Connections from here begin with a PROXY protocol header.
@@ -22,7 +22,7 @@ pub(super) struct Door<'a> {
     pub(super) tls: bool,
 }
 
-impl Door<'_> {
+impl ClientAcceptor<'_> {
     /// Ends when no worker takes anybody.
     pub(super) async fn accept_all(&self, listener: &Listener) {
         let mut fails = false;
@@ -96,12 +96,12 @@ async fn announced((socket, peer, local): Accepted) -> Option<Accepted> {
     let Socket::Tcp(socket) = socket else { return Some((socket, peer, local)) };
     let told = async {
         let mut stream = tokio::net::TcpStream::from_std(socket)?;
-        let said = proxy_header::take(&mut stream).await?;
-        Ok::<_, io::Error>((stream.into_std()?, said))
+        let header = proxy_header::take(&mut stream).await?;
+        Ok::<_, io::Error>((stream.into_std()?, header))
     };
     match told.await {
-        Ok((socket, Said::Addresses(from, to))) => Some((Socket::Tcp(socket), from.to_string(), to.to_string())),
-        Ok((socket, Said::Nothing)) => Some((Socket::Tcp(socket), peer, local)),
+        Ok((socket, ProxyHeader::Addresses(from, to))) => Some((Socket::Tcp(socket), from.to_string(), to.to_string())),
+        Ok((socket, ProxyHeader::Nothing)) => Some((Socket::Tcp(socket), peer, local)),
         Err(error) => {
             debug!(%peer, %error, "a connection from [listen] proxy_protocol is closed");
             gauge::count_refused_client();

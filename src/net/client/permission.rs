@@ -3,12 +3,12 @@
 use std::cell::Cell;
 use std::sync::Arc;
 
-use crate::net::upstream::lane::{Lane, TtlFixRight};
+use crate::net::upstream::lane::{Lane, TtlFixPermission};
 use respguard_engine::policy::TtlRule;
 
 /// What a user may do or not.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Right {
+pub(super) enum Permission {
     /// PEXPIRE behind a write.
     Expire,
     /// SET in the place of SETNX.
@@ -16,18 +16,18 @@ pub(super) enum Right {
 }
 
 /// A question about a user's rights, and the rule that raises it.
-pub(super) struct Asking {
+pub(super) struct PermissionQuery {
     pub(super) question: Vec<u8>,
-    pub(super) right: Right,
+    pub(super) permission: Permission,
     pub(super) rule: Arc<TtlRule>,
 }
 
-impl Right {
+impl Permission {
     /// Where its lane keeps what is known of it.
-    pub(super) fn of(self, lane: &Lane) -> &Cell<TtlFixRight> {
+    pub(super) fn of(self, lane: &Lane) -> &Cell<TtlFixPermission> {
         match self {
-            Right::Expire => &lane.ttl_fix,
-            Right::Set => &lane.setnx_fix,
+            Permission::Expire => &lane.ttl_fix,
+            Permission::Set => &lane.setnx_fix,
         }
     }
 }
