@@ -32,11 +32,6 @@ impl Types {
         Types(self.0 | other.0)
     }
 
-    /// Those of both.
-    pub const fn and(self, other: Types) -> Types {
-        Types(self.0 & other.0)
-    }
-
     /// Those that are not among the others.
     pub const fn without(self, other: Types) -> Types {
         Types(self.0 & !other.0)
