@@ -15,41 +15,47 @@ const LEVEL_MAX: u64 = 19;
 
 /// The rules as they are written. `[pipeline]` is read by the caller, which knows its other keys.
 pub(super) fn read(root: &mut Section<'_>, pipeline: WrittenPipeline, findings: &mut Findings) -> Written {
-    let mode = root.word("mode", findings).unwrap_or_default();
-    let groups = root.sections("group", findings);
-    let ttls = root.sections("ttl", findings);
-    let expects = root.sections("expect", findings);
-    let guards = root.sections("guard", findings);
-    let degrades = root.sections("degrade", findings);
-    let relations = root.sections("relation", findings);
-    let compresses = root.sections("compress", findings);
     Written {
-        mode,
+        mode: root.word("mode", findings).unwrap_or_default(),
         pipeline,
-        groups: groups.into_iter().map(|section| group(section, findings)).collect(),
-        ttls: ttls.into_iter().map(|section| ttl(section, findings)).collect(),
-        expects: expects.into_iter().map(|section| expect(section, findings)).collect(),
-        guards: guards.into_iter().map(|section| guard(section, findings)).collect(),
-        degrades: degrades.into_iter().map(|section| degrade(section, findings)).collect(),
-        relations: relations.into_iter().map(|section| relation(section, findings)).collect(),
-        compresses: compresses.into_iter().map(|section| compress(section, findings)).collect(),
+        groups: all(root, "group", findings, group),
+        ttls: all(root, "ttl", findings, ttl),
+        expects: all(root, "expect", findings, expect),
+        guards: all(root, "guard", findings, guard),
+        degrades: all(root, "degrade", findings, degrade),
+        relations: all(root, "relation", findings, relation),
+        compresses: all(root, "compress", findings, compress),
     }
 }
 
-fn expect(mut section: Section<'_>, findings: &mut Findings) -> WrittenExpect {
-    let expect = WrittenExpect {
+/// The rules of one kind.
+fn all<T>(
+    root: &mut Section<'_>,
+    kind: &'static str,
+    findings: &mut Findings,
+    read: fn(&mut Section<'_>, &mut Findings) -> T,
+) -> Vec<T> {
+    let sections = root.sections(kind, findings);
+    let rules = sections.into_iter().map(|mut section| {
+        let rule = read(&mut section, findings);
+        section.end(findings);
+        rule
+    });
+    rules.collect()
+}
+
+fn expect(section: &mut Section<'_>, findings: &mut Findings) -> WrittenExpect {
+    WrittenExpect {
         name: section.needed_text("name", findings),
         command: section.needed_text("command", findings),
         reply: section.needed_text("reply", findings),
         action: section.word("action", findings).unwrap_or_default(),
         mode: section.word("mode", findings),
-    };
-    section.end(findings);
-    expect
+    }
 }
 
-fn guard(mut section: Section<'_>, findings: &mut Findings) -> WrittenGuard {
-    let guard = WrittenGuard {
+fn guard(section: &mut Section<'_>, findings: &mut Findings) -> WrittenGuard {
+    WrittenGuard {
         name: section.needed_text("name", findings),
         commands: section.texts("commands", findings),
         value_bytes_max: section.number_if_any("value_bytes_max", 1..=BYTES_MAX, findings),
@@ -58,14 +64,12 @@ fn guard(mut section: Section<'_>, findings: &mut Findings) -> WrittenGuard {
         reply_bytes_max: section.number_if_any("reply_bytes_max", 1..=BYTES_MAX, findings),
         action: section.word("action", findings).unwrap_or_default(),
         mode: section.word("mode", findings),
-    };
-    section.end(findings);
-    guard
+    }
 }
 
-fn group(mut section: Section<'_>, findings: &mut Findings) -> WrittenGroup {
+fn group(section: &mut Section<'_>, findings: &mut Findings) -> WrittenGroup {
     let commands = section.list("commands", findings);
-    let group = WrittenGroup {
+    WrittenGroup {
         name: section.needed_text("name", findings),
         atomic: section.word("atomic", findings).unwrap_or_default(),
         on_unsupported: section.word("on_unsupported", findings).unwrap_or_default(),
@@ -83,9 +87,7 @@ fn group(mut section: Section<'_>, findings: &mut Findings) -> WrittenGroup {
         mode: section.word("mode", findings),
         commands: commands.map(|list| list.into_iter().map(|value| member(&value, findings)).collect()),
         keys: section.texts("keys", findings),
-    };
-    section.end(findings);
-    group
+    }
 }
 
 fn member(value: &Value<'_>, findings: &mut Findings) -> WrittenMember {
@@ -107,19 +109,17 @@ fn member(value: &Value<'_>, findings: &mut Findings) -> WrittenMember {
     member
 }
 
-fn degrade(mut section: Section<'_>, findings: &mut Findings) -> WrittenDegrade {
-    let degrade = WrittenDegrade {
+fn degrade(section: &mut Section<'_>, findings: &mut Findings) -> WrittenDegrade {
+    WrittenDegrade {
         name: section.needed_text("name", findings),
         keys: section.texts("keys", findings).unwrap_or_default(),
         reads: section.word("reads", findings).unwrap_or_default(),
         writes: section.word("writes", findings).unwrap_or_default(),
-    };
-    section.end(findings);
-    degrade
+    }
 }
 
-fn relation(mut section: Section<'_>, findings: &mut Findings) -> WrittenRelation {
-    let relation = WrittenRelation {
+fn relation(section: &mut Section<'_>, findings: &mut Findings) -> WrittenRelation {
+    WrittenRelation {
         name: section.needed_text("name", findings),
         keys: section.texts("keys", findings),
         from: section.text("from", findings),
@@ -127,14 +127,12 @@ fn relation(mut section: Section<'_>, findings: &mut Findings) -> WrittenRelatio
         ttl: section.word("ttl", findings),
         repair: section.word("repair", findings).unwrap_or_default(),
         mode: section.word("mode", findings),
-    };
-    section.end(findings);
-    relation
+    }
 }
 
-fn compress(mut section: Section<'_>, findings: &mut Findings) -> WrittenCompress {
+fn compress(section: &mut Section<'_>, findings: &mut Findings) -> WrittenCompress {
     let defaults = WrittenCompress::default();
-    let compress = WrittenCompress {
+    WrittenCompress {
         name: section.needed_text("name", findings),
         keys: section.texts("keys", findings).unwrap_or_default(),
         min_bytes: section.number("min_bytes", 1..=BYTES_MAX, defaults.min_bytes, findings),
@@ -144,14 +142,12 @@ fn compress(mut section: Section<'_>, findings: &mut Findings) -> WrittenCompres
         scripts: section.word("scripts", findings).unwrap_or_default(),
         value_bytes_max: section.number("value_bytes_max", 1..=BYTES_MAX, defaults.value_bytes_max, findings),
         mode: section.word("mode", findings),
-    };
-    section.end(findings);
-    compress
+    }
 }
 
-fn ttl(mut section: Section<'_>, findings: &mut Findings) -> WrittenTtl {
+fn ttl(section: &mut Section<'_>, findings: &mut Findings) -> WrittenTtl {
     let defaults = WrittenTtl::default();
-    let ttl = WrittenTtl {
+    WrittenTtl {
         name: section.needed_text("name", findings),
         keys: section.texts("keys", findings).unwrap_or_default(),
         action: section.word("action", findings).unwrap_or_default(),
@@ -161,7 +157,5 @@ fn ttl(mut section: Section<'_>, findings: &mut Findings) -> WrittenTtl {
         grace_ms: section.number("grace_ms", 0..=3_600_000, defaults.grace_ms, findings),
         sample: section.ratio("sample", defaults.sample, findings),
         mode: section.word("mode", findings),
-    };
-    section.end(findings);
-    ttl
+    }
 }

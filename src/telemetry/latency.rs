@@ -83,13 +83,6 @@ impl LatencyTotals {
         self.lock().clone()
     }
 
-    /// Appends the histogram `name` in Prometheus' text format, in seconds.
-    /// <https://prometheus.io/docs/instrumenting/exposition_formats/#text-based-format>
-    pub fn render(&self, name: &str, help: &str, out: &mut String) {
-        render_head(name, help, out);
-        self.snapshot().render(name, None, out);
-    }
-
     fn lock(&self) -> std::sync::MutexGuard<'_, Snapshot> {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -272,7 +265,8 @@ mod tests {
         latencies.observe(Duration::from_secs(60), 4);
         latencies.flush(&totals);
         let mut text = String::new();
-        totals.render("x", "about x", &mut text);
+        render_head("x", "about x", &mut text);
+        totals.snapshot().render("x", None, &mut text);
 
         assert!(text.starts_with("# HELP x about x\n# TYPE x histogram\n"));
         for line in [

@@ -172,7 +172,7 @@ fn module_commands_are_learned_with_caution() {
     assert_eq!(spec("mod.set").connection, ConnectionEffect::None);
     assert_eq!(spec("mod.set").ttl, TtlColumn::Written(TtlEffect::Unknown));
     assert_eq!(spec("mod.set").retry, RetryClass::NotIdempotent);
-    assert!(spec("mod.set").creates_key && spec("mod.set").flags.has(Flags::MODULE));
+    assert!(spec("mod.set").flags.has(Flags::MODULE));
     assert_eq!(spec("mod.get").retry, RetryClass::Read);
     assert_eq!(spec("mod.get").ttl, TtlColumn::None);
     assert_eq!(spec("mod.wait").connection, ConnectionEffect::Blocking);

@@ -253,7 +253,7 @@ fn nothing_is_sent_to_a_primary_on_the_minority_side_once_sentinels_have_named_a
             }
             let next = format!("{}:{}", Watched::host(new), new_server.port());
             // Sentinels let some time pass between two switches.
-            assert!(within(2 * PATIENCE, || named().as_ref() == Some(&next)), "sentinels name another: {:?}", named());
+            assert!(within(6 * PATIENCE, || named().as_ref() == Some(&next)), "sentinels name another: {:?}", named());
             let took = counter.goes_on("the new primary serves", RECOVERY_MAX);
             let calls = || {
                 let all = old_server.ask("INFO commandstats");

@@ -1,7 +1,6 @@
 //! Which node of a cluster serves which slots, for the whole process.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{Notify, watch};
@@ -121,8 +120,6 @@ pub struct Cluster {
 #[derive(Debug, Default)]
 struct Shared {
     doubted: Notify,
-    /// How often it was asked.
-    looks: AtomicU64,
 }
 
 impl Cluster {
@@ -154,11 +151,6 @@ impl Cluster {
     pub fn doubt(&self) {
         self.shared.doubted.notify_one();
     }
-
-    /// How many times the nodes have been asked.
-    pub fn looks(&self) -> u64 {
-        self.shared.looks.load(Ordering::Relaxed)
-    }
 }
 
 /// Says which node serves what.
@@ -171,7 +163,6 @@ pub struct SlotMapPublisher {
 impl SlotMapPublisher {
     /// Applies a new slot map; true if something has changed.
     pub fn take(&self, mut map: SlotMap) -> bool {
-        self.shared.looks.fetch_add(1, Ordering::Relaxed);
         let (since, is_news) = {
             let before = self.view.borrow();
             (before.since, !before.is_like(&map))
@@ -217,6 +208,6 @@ mod tests {
         let (slot_map_publisher, cluster) = Cluster::unknown();
         let map = || SlotMap::new(1, [(shard(1), vec![(0, 9)])].into_iter());
         assert!(slot_map_publisher.take(map()) && !slot_map_publisher.take(map()));
-        assert_eq!((cluster.looks(), cluster.view().served()), (2, 10));
+        assert_eq!(cluster.view().served(), 10);
     }
 }

@@ -140,7 +140,7 @@ impl Server<'_> {
         }
         *stage = Stage::Requests;
         let mut requests = Vec::new();
-        let mut handshake = Handshake::begin_knowing(no_transactions, params, orphans, &mut requests);
+        let mut handshake = Handshake::begin(no_transactions, params, orphans, &mut requests);
         stream.write_all(&requests).await.map_err(failed)?;
         stream.flush().await.map_err(failed)?;
         let mut scanner = ReplyScanner::new(ScanLimits::default());

@@ -70,7 +70,8 @@ impl Connections {
     }
 
     /// True when there is room for one more.
-    pub fn has_room(self: &Arc<Self>) -> bool {
+    #[cfg(test)]
+    fn has_room(self: &Arc<Self>) -> bool {
         self.all().open.load(Ordering::Relaxed) < self.max
     }
 

@@ -129,7 +129,6 @@ fn learned(name: &str, arity: i16, flags: Flags, keys: Keys) -> Spec {
             () if keys.is_keyless() => TtlColumn::Keyless,
             () => TtlColumn::Written(TtlEffect::Unknown),
         },
-        creates_key: !reads && !keys.is_keyless(),
         keys,
         retry: if reads { RetryClass::Read } else { RetryClass::NotIdempotent },
         rewrite: Rewrite::None,

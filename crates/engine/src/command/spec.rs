@@ -29,8 +29,6 @@ pub struct Spec {
     pub timeout: Timeout,
     /// What it does to the time to live of its keys.
     pub ttl: TtlColumn,
-    /// Whether it can make a key that was not there.
-    pub creates_key: bool,
     /// What happens when it runs twice.
     pub retry: RetryClass,
     /// How its canonical form is made.

@@ -162,7 +162,6 @@ fn unknown() -> Spec {
         connection: ConnectionEffect::Pin(PinReason::Unknown),
         timeout: Timeout::Never,
         ttl: TtlColumn::Written(TtlEffect::Unknown),
-        creates_key: true,
         retry: RetryClass::NotIdempotent,
         rewrite: Rewrite::None,
         slow: false,
@@ -174,9 +173,9 @@ fn unknown() -> Spec {
 fn builtin_spec(name: &str, arity: i16, flags: Flags, keys: Keys) -> Spec {
     let (connection, timeout) =
         connection_column::row(name).map_or((ConnectionEffect::None, Timeout::Never), |row| (row.1, row.2));
-    let (ttl, creates_key, retry) = match write_column::row(name) {
-        Some(row) => (row.1, row.2, row.3),
-        None => (TtlColumn::None, false, unwritten(name, flags)),
+    let (ttl, retry) = match write_column::row(name) {
+        Some(row) => (row.1, row.2),
+        None => (TtlColumn::None, unwritten(name, flags)),
     };
     Spec {
         name: name.into(),
@@ -187,7 +186,6 @@ fn builtin_spec(name: &str, arity: i16, flags: Flags, keys: Keys) -> Spec {
         connection,
         timeout,
         ttl,
-        creates_key,
         retry,
         rewrite: rewrite(name),
         slow: slow_column::is_slow(name),
@@ -318,23 +316,6 @@ mod tests {
             let unique: HashSet<&str> = column.iter().copied().collect();
             assert_eq!(unique.len(), column.len());
             assert_eq!(unique.difference(&known).collect::<Vec<_>>(), Vec::<&&str>::new());
-        }
-    }
-
-    #[test]
-    fn commands_make_keys_exactly_where_their_effect_says_so() {
-        for (name, ttl, makes, _) in write_column::ROWS {
-            let never = matches!(
-                ttl,
-                TtlColumn::Keyless
-                    | TtlColumn::GetEx
-                    | TtlColumn::Expire(_)
-                    | TtlColumn::ExpireAt(_)
-                    | TtlColumn::Migrate
-                    | TtlColumn::DeleteIf
-                    | TtlColumn::Written(TtlEffect::Keep | TtlEffect::Delete | TtlEffect::Persist)
-            );
-            assert_eq!(*makes, !never, "{name}");
         }
     }
 }

@@ -178,14 +178,9 @@ pub struct Handshake {
 }
 
 impl Handshake {
-    /// Appends the handshake's requests to `out`. The orphaned connections are gone once it is over.
-    pub fn begin(params: &ConnectParams, orphans: &[OrphanedConnection], out: &mut Vec<u8>) -> Handshake {
-        Handshake::begin_knowing(None, params, orphans, out)
-    }
-
-    /// Likewise, before a server that is known not to end a transaction by EXEC, and is not asked again:
-    /// `no_transactions` is what it said.
-    pub fn begin_knowing(
+    /// Appends the handshake's requests to `out`. The orphaned connections are gone once it is over. A server that is known not to
+    /// end a transaction by EXEC is not asked again: `no_transactions` is what it said.
+    pub fn begin(
         no_transactions: Option<Box<[u8]>>,
         params: &ConnectParams,
         orphans: &[OrphanedConnection],
@@ -290,7 +285,7 @@ mod tests {
 
     fn run(params: &ConnectParams, replies: &[&[u8]]) -> (Vec<u8>, Progress) {
         let mut out = Vec::new();
-        let mut handshake = Handshake::begin(params, &[], &mut out);
+        let mut handshake = Handshake::begin(None, params, &[], &mut out);
         let mut progress = Progress::Pending;
         for reply in replies {
             assert_eq!(progress, Progress::Pending);
@@ -318,7 +313,7 @@ mod tests {
         let lost = ServerInfo { address: Some(b"1.2.3.4:5".as_slice().into()), ..info(true) };
         let orphan = lost.orphan().expect("it has id and address");
         let mut out = Vec::new();
-        let mut handshake = Handshake::begin(&plain(), &[orphan.clone(), orphan], &mut out);
+        let mut handshake = Handshake::begin(None, &plain(), &[orphan.clone(), orphan], &mut out);
         assert!(
             out.starts_with(b"*6\r\n$6\r\nCLIENT\r\n$4\r\nKILL\r\n$2\r\nID\r\n$1\r\n7\r\n$4\r\nADDR\r\n$9\r\n1.2.3.4:5\r\n*6")
         );
@@ -401,7 +396,7 @@ mod tests {
     fn what_is_known_about_transactions_is_not_asked_again() {
         let mut out = Vec::new();
         let said = b"-ERR unknown command 'EXEC'\r\n".as_slice();
-        let mut handshake = Handshake::begin_knowing(Some(said.into()), &plain(), &[], &mut out);
+        let mut handshake = Handshake::begin(Some(said.into()), &plain(), &[], &mut out);
         assert!(!String::from_utf8_lossy(&out).contains("MULTI"));
         assert_eq!((handshake.admit(b":7\r\n"), handshake.admit(INFO)), (Progress::Pending, Progress::Pending));
         let Progress::Done(info) = handshake.admit(b"+PONG\r\n") else { panic!("it is over") };

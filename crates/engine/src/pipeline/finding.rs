@@ -20,16 +20,6 @@ pub enum Fault {
 }
 
 impl Fault {
-    /// The word in metrics and logs.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Fault::Timeout => "timeout",
-            Fault::Lost => "lost",
-            Fault::Unavailable => "unavailable",
-            Fault::Refused => "refused",
-        }
-    }
-
     /// The reason in the client's error.
     pub fn reason(self) -> &'static str {
         match self {
@@ -68,26 +58,6 @@ pub enum Outcome {
     Duplicate,
     /// Left as it was by its rule.
     Observed,
-}
-
-impl Outcome {
-    /// The metric's label.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Outcome::Applied => "applied",
-            Outcome::Torn => "torn",
-            Outcome::Failed => "failed",
-            Outcome::Aborted => "aborted",
-            Outcome::Refused => "refused",
-            Outcome::Unguarded => "unguarded",
-            Outcome::Unwrapped => "unwrapped",
-            Outcome::Unknown => "unknown",
-            Outcome::Committed => "committed",
-            Outcome::RolledBack => "rolled_back",
-            Outcome::Duplicate => "duplicate",
-            Outcome::Observed => "observed",
-        }
-    }
 }
 
 /// Why a whole group goes out without its transaction, against its rule.
@@ -147,17 +117,6 @@ pub enum Place {
     Group,
     /// In a transaction of the client's own.
     Transaction,
-}
-
-impl Place {
-    /// The metric's label.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Place::Pipeline => "pipeline",
-            Place::Group => "group",
-            Place::Transaction => "transaction",
-        }
-    }
 }
 
 /// Which way a value goes.

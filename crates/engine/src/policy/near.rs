@@ -1,10 +1,12 @@
 //! Finds the known word that a misspelt one was probably meant to be.
 
+use strsim::osa_distance;
+
 /// The nearest of the known words, if one is near enough to be a likely slip; the case does not matter.
 pub fn nearest<'k>(word: &str, known: impl IntoIterator<Item = &'k str>) -> Option<&'k str> {
     let word = word.to_ascii_lowercase();
     let allowed = (word.chars().count() / 3).clamp(1, 3);
-    let near = known.into_iter().map(|candidate| (distance(&word, &candidate.to_ascii_lowercase()), candidate));
+    let near = known.into_iter().map(|candidate| (osa_distance(&word, &candidate.to_ascii_lowercase()), candidate));
     near.filter(|(distance, _)| *distance <= allowed).min_by_key(|(distance, _)| *distance).map(|(_, candidate)| candidate)
 }
 
@@ -12,32 +14,11 @@ pub fn nearest<'k>(word: &str, known: impl IntoIterator<Item = &'k str>) -> Opti
 pub fn all_near<'k>(word: &str, known: impl IntoIterator<Item = &'k str>, most: usize) -> Vec<&'k str> {
     let word = word.to_ascii_lowercase();
     let allowed = (word.chars().count() / 3).clamp(1, 3);
-    let near = known.into_iter().map(|candidate| (distance(&word, &candidate.to_ascii_lowercase()), candidate));
+    let near = known.into_iter().map(|candidate| (osa_distance(&word, &candidate.to_ascii_lowercase()), candidate));
     let mut near: Vec<_> = near.filter(|(distance, _)| *distance <= allowed).collect();
     near.sort_by_key(|(distance, candidate)| (*distance, candidate.len().abs_diff(word.len()), *candidate));
     let least = near.first().map_or(0, |(distance, _)| *distance);
     near.into_iter().filter(|(distance, _)| *distance == least).map(|(_, candidate)| candidate).take(most).collect()
-}
-
-/// How many characters must be added, dropped, changed or swapped with their neighbour.
-fn distance(a: &str, b: &str) -> usize {
-    let a: Vec<char> = a.chars().collect();
-    let b: Vec<char> = b.chars().collect();
-    let mut before: Vec<usize> = Vec::new();
-    let mut last: Vec<usize> = (0..=b.len()).collect();
-    for i in 1..=a.len() {
-        let mut row = vec![i];
-        for j in 1..=b.len() {
-            let changed = last[j - 1] + usize::from(a[i - 1] != b[j - 1]);
-            let mut least = changed.min(last[j] + 1).min(row[j - 1] + 1);
-            if i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] {
-                least = least.min(before[j - 2] + 1);
-            }
-            row.push(least);
-        }
-        before = std::mem::replace(&mut last, row);
-    }
-    last[b.len()]
 }
 
 #[cfg(test)]

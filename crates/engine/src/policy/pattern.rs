@@ -95,12 +95,6 @@ impl Pattern {
         Ok(Self { prefix, steps, text: word.into(), shape })
     }
 
-    /// The pattern that any argument matches.
-    pub fn any() -> Self {
-        let last = Step { wild: Wild::Run, literal: Finder::new(b"").into_owned() };
-        Self { prefix: Box::default(), steps: Box::new([last]), text: "*".into(), shape: Shape::Open(Wild::Run) }
-    }
-
     /// Whether the argument matches under the captures bound so far; binds those that are new.
     ///
     /// After a mismatch `bound` may hold captures of the failed attempt.

@@ -54,11 +54,6 @@ impl Sample {
         let occasion = f64::from(self.occasions.fetch_add(1, Ordering::Relaxed));
         ((occasion + 1.0) * self.share).floor() > (occasion * self.share).floor()
     }
-
-    /// The share, from 0 to 1.
-    pub fn share(&self) -> f64 {
-        self.share
-    }
 }
 
 impl TtlRule {

@@ -109,7 +109,7 @@ impl<'a> GroupAnalysis<'a> {
     /// What is of type `from` is now one of `to`.
     pub(super) fn turn(&mut self, at: usize, from: Types, to: Types) -> Result<(), Fault> {
         let key = self.arg(at)?;
-        self.key_state(key).course.turn(from, to);
+        self.key_state(key).history.turn(from, to);
         Ok(())
     }
 
@@ -146,7 +146,7 @@ impl<'a> GroupAnalysis<'a> {
         key_state.reach = key_state.reach.map(|reach| reach.max(text.len() as u64));
         let from = if where_absent { Types::NONE } else { Types::ALL.without(Types::NONE) };
         for one in from.each() {
-            key_state.course.turn(one, Types::STRING);
+            key_state.history.turn(one, Types::STRING);
         }
         Ok(())
     }
@@ -155,8 +155,8 @@ impl<'a> GroupAnalysis<'a> {
     pub(super) fn require(&mut self, key: &'a [u8], allowed: Types, error: &'static str) -> Result<(), Fault> {
         let member = self.member;
         let key_state = self.key_state(key);
-        let type_errors = key_state.course.require(allowed);
-        let (dead, origin) = (key_state.course.is_dead(), key_state.origin);
+        let type_errors = key_state.history.require(allowed);
+        let (dead, origin) = (key_state.history.is_dead(), key_state.origin);
         if dead {
             return Err(if type_errors.perhaps.is_empty() { Fault::new(error) } else { Fault::Undecided(MADE_OF_ITS_KEY) });
         }
@@ -202,7 +202,7 @@ impl<'a> GroupAnalysis<'a> {
         let mut value = key_state.value_now();
         let need = value.count(by);
         key_state.value = value;
-        key_state.course.turn(Types::NONE, Types::STRING);
+        key_state.history.turn(Types::NONE, Types::STRING);
         let origin = key_state.origin;
         let question = match need {
             Need::Nothing => return Ok(()),
@@ -220,11 +220,11 @@ impl<'a> GroupAnalysis<'a> {
         self.typed(at, Types::STRING)?;
         let key = self.arg(at)?;
         let key_state = self.key_state(key);
-        let absent = !key_state.course.types().has(Types::STRING);
+        let absent = !key_state.history.types().has(Types::STRING);
         let need = key_state.value_now().count_distinct(absent);
         if makes {
             key_state.value = Value::HyperLogLog;
-            key_state.course.turn(Types::NONE, Types::STRING);
+            key_state.history.turn(Types::NONE, Types::STRING);
         }
         let origin = key_state.origin;
         match need {
@@ -317,11 +317,11 @@ impl<'a> GroupAnalysis<'a> {
         let key = self.arg(at)?;
         let key_state = self.key_state(key);
         // Where there is no stream there is no group either: the question about the group asks for both.
-        let type_errors = if there { key_state.course.require(Types::STREAM) } else { TypeErrors::NONE };
+        let type_errors = if there { key_state.history.require(Types::STREAM) } else { TypeErrors::NONE };
         if !type_errors.perhaps.is_empty() {
             return Err(Fault::Undecided(MADE_OF_ITS_KEY));
         }
-        if key_state.course.is_dead() {
+        if key_state.history.is_dead() {
             return Err(no_group(asker, key, name));
         }
         match (key_state.group(name), key_state.origin) {
@@ -354,14 +354,14 @@ impl<'a> GroupAnalysis<'a> {
 
     /// Everything that the key can be now.
     pub(super) fn types(&mut self, key: &'a [u8]) -> Types {
-        self.key_state(key).course.types()
+        self.key_state(key).history.types()
     }
 
     /// The key may have become a copy of something of these types.
     pub(super) fn perhaps_replaced(&mut self, key: &'a [u8], types: Types, only_absent: bool) {
         let key_state = self.key_state(key);
         for one in Types::ALL.each().filter(|one| !only_absent || *one == Types::NONE) {
-            key_state.course.turn(one, one.or(types));
+            key_state.history.turn(one, one.or(types));
         }
         key_state.forget();
     }

@@ -12,7 +12,7 @@ use super::values::Value;
 pub(super) struct KeyState<'a> {
     /// The key whose content this was before the group; `None`: it came to be within it.
     pub(super) origin: Option<&'a [u8]>,
-    pub(super) course: TypeHistory,
+    pub(super) history: TypeHistory,
     /// Of a string.
     pub(super) value: Value<'a>,
     /// Bytes that the members have appended to a string since `reach`, and up to where they have written it before.
@@ -63,7 +63,7 @@ impl<'a> KeyState<'a> {
     pub(super) fn new(key: &'a [u8]) -> KeyState<'a> {
         KeyState {
             origin: Some(key),
-            course: TypeHistory::new(),
+            history: TypeHistory::new(),
             value: Value::START,
             appended: 0,
             reach: Some(0),
@@ -78,7 +78,7 @@ impl<'a> KeyState<'a> {
 
     /// Something that came to be within the group.
     pub(super) fn made(types: Types) -> KeyState<'a> {
-        let mut key_state = KeyState { origin: None, course: TypeHistory::made(types), ..KeyState::new(b"") };
+        let mut key_state = KeyState { origin: None, history: TypeHistory::made(types), ..KeyState::new(b"") };
         if types == Types::NONE {
             key_state.value = Value::ABSENT;
             key_state.other_fields = Value::ABSENT;
@@ -92,7 +92,7 @@ impl<'a> KeyState<'a> {
 
     /// The value, or what its absence counts as.
     pub(super) fn value_now(&self) -> Value<'a> {
-        if self.course.types().has(Types::STRING) { self.value } else { Value::ABSENT }
+        if self.history.types().has(Types::STRING) { self.value } else { Value::ABSENT }
     }
 
     /// Its content is not followed any more.
@@ -110,7 +110,7 @@ impl<'a> KeyState<'a> {
     /// It may have been deleted. What is absent counts as 0, which the values allow for.
     pub(super) fn perhaps_gone(&mut self) {
         for one in Types::ALL.each() {
-            self.course.turn(one, one.or(Types::NONE));
+            self.history.turn(one, one.or(Types::NONE));
         }
         self.elements = None;
         self.groups = None;

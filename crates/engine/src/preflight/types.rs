@@ -32,11 +32,6 @@ impl Types {
         Types(self.0 | other.0)
     }
 
-    /// Those of both.
-    pub const fn and(self, other: Types) -> Types {
-        Types(self.0 & other.0)
-    }
-
     /// Those that are not among the others.
     pub const fn without(self, other: Types) -> Types {
         Types(self.0 & !other.0)
@@ -76,7 +71,7 @@ impl Types {
     }
 }
 
-/// One key's course through the group, for each type that it may have had before.
+/// One key's history in the group, for each type that it may have had before.
 #[derive(Clone, Debug)]
 pub(super) struct TypeHistory {
     /// Types at the start with which no member so far fails.
@@ -107,9 +102,9 @@ impl TypeHistory {
 
     /// A key that came to be within the group.
     pub(super) fn made(types: Types) -> TypeHistory {
-        let mut course = TypeHistory { alive: Types::NONE, now: [Types::NONE; COUNT] };
-        course.becomes(types);
-        course
+        let mut history = TypeHistory { alive: Types::NONE, now: [Types::NONE; COUNT] };
+        history.becomes(types);
+        history
     }
 
     /// Everything that the key can be now.
@@ -160,37 +155,37 @@ mod tests {
 
     #[test]
     fn a_push_fails_on_every_other_type_and_makes_a_list() {
-        let mut course = TypeHistory::new();
-        let type_errors = course.require(LIST_OR_NONE);
+        let mut history = TypeHistory::new();
+        let type_errors = history.require(LIST_OR_NONE);
         assert_eq!(type_errors.certain, Types::ALL.without(LIST_OR_NONE));
-        course.turn(Types::NONE, Types::LIST);
-        assert_eq!(course.types(), Types::LIST);
-        assert!(course.require(Types::LIST).certain.is_empty());
+        history.turn(Types::NONE, Types::LIST);
+        assert_eq!(history.types(), Types::LIST);
+        assert!(history.require(Types::LIST).certain.is_empty());
     }
 
     #[test]
     fn what_overwrites_makes_the_past_forgotten() {
-        let mut course = TypeHistory::new();
-        course.becomes(Types::STRING);
-        assert_eq!(course.require(Types::STRING.or(Types::NONE)), TypeErrors { certain: Types(0), perhaps: Types(0) });
-        course.require(LIST_OR_NONE);
-        assert!(course.is_dead());
+        let mut history = TypeHistory::new();
+        history.becomes(Types::STRING);
+        assert_eq!(history.require(Types::STRING.or(Types::NONE)), TypeErrors { certain: Types(0), perhaps: Types(0) });
+        history.require(LIST_OR_NONE);
+        assert!(history.is_dead());
     }
 
     #[test]
     fn what_may_have_gone_fails_perhaps_where_it_must_be_there() {
-        let mut course = TypeHistory::new();
-        course.require(LIST_OR_NONE);
-        course.turn(Types::LIST, LIST_OR_NONE);
-        let type_errors = course.require(Types::LIST);
+        let mut history = TypeHistory::new();
+        history.require(LIST_OR_NONE);
+        history.turn(Types::LIST, LIST_OR_NONE);
+        let type_errors = history.require(Types::LIST);
         assert_eq!((type_errors.certain, type_errors.perhaps), (Types::NONE, Types::LIST));
     }
 
     #[test]
-    fn a_condition_leaves_each_start_its_own_course() {
-        let mut course = TypeHistory::new();
-        course.turn(Types::NONE, Types::STRING);
-        let type_errors = course.require(Types::STRING);
+    fn a_condition_leaves_each_start_its_own_history() {
+        let mut history = TypeHistory::new();
+        history.turn(Types::NONE, Types::STRING);
+        let type_errors = history.require(Types::STRING);
         assert_eq!(type_errors.certain, Types::ALL.without(Types::STRING.or(Types::NONE)));
         assert!(type_errors.perhaps.is_empty());
     }

@@ -14,9 +14,6 @@ const WORD_LIFE: Duration = Duration::from_secs(30);
 /// The channel on which sentinels tell of a new primary.
 pub const SWITCH_CHANNEL: &[u8] = b"+switch-master";
 
-/// Frames that answer [`question`].
-pub const ANSWERS: usize = 2;
-
 /// Asks for the primary of a service and for the epoch of its last failover, both as of the same moment.
 pub fn question(service: &str) -> Vec<u8> {
     let mut request = Vec::new();

@@ -161,8 +161,8 @@ impl Core {
         };
         if let Some(redirect) = Redirect::read(&reply, entry.slot) {
             let (slot, from) = (entry.slot, entry.sent_to.clone());
-            let course = self.follow(&redirect, slot, from.as_ref());
-            return self.again(state, place, course);
+            let step = self.follow(&redirect, slot, from.as_ref());
+            return self.again(state, place, step);
         }
         entry.reply = [killed, &*reply].concat();
         state.reply_bytes += entry.reply.len();

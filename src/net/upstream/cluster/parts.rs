@@ -155,9 +155,9 @@ impl Recipient for PartOf {
             let slot = part.slot();
             match Redirect::read(&part.reply, slot) {
                 Some(redirect) => {
-                    let course = core.follow(&redirect, slot, part.sent_to.as_ref());
-                    course.count(&mut part.retry, clock::now());
-                    if let NextStep::Ask(address) = course {
+                    let step = core.follow(&redirect, slot, part.sent_to.as_ref());
+                    step.schedule(&mut part.retry, clock::now());
+                    if let NextStep::Ask(address) = step {
                         part.asks = Some(address);
                     }
                     part.progress = Progress::Waiting;

@@ -30,7 +30,7 @@ pub(super) enum NextStep {
 
 impl NextStep {
     /// Says when the request may go.
-    pub(super) fn count(&self, retry: &mut Retry, now: Instant) {
+    pub(super) fn schedule(&self, retry: &mut Retry, now: Instant) {
         match self {
             NextStep::Later => retry.pause(now),
             NextStep::Owner | NextStep::Node(_) | NextStep::Ask(_) => retry.follow(now),
@@ -73,7 +73,7 @@ impl Core {
     }
 
     /// The request goes out once more, as it did not run.
-    pub(super) fn again(&self, state: &mut State, place: usize, course: NextStep) {
+    pub(super) fn again(&self, state: &mut State, place: usize, step: NextStep) {
         let entry = &mut state.queue[place];
         state.reply_bytes = state.reply_bytes.saturating_sub(entry.reply.len());
         entry.reply.clear();
@@ -88,8 +88,8 @@ impl Core {
             atomic.ends.clear();
         }
         let again = entry.again();
-        course.count(&mut again.retry, clock::now());
-        (again.asks, again.node) = match course {
+        step.schedule(&mut again.retry, clock::now());
+        (again.asks, again.node) = match step {
             NextStep::Ask(address) => (Some(address), None),
             NextStep::Node(address) => (None, Some(address)),
             NextStep::Owner | NextStep::Later => (None, None),
@@ -107,13 +107,13 @@ impl Core {
             && let Some(redirect) = Redirect::read(piece, entry.slot)
         {
             let (slot, from) = (entry.slot, entry.sent_to.clone());
-            let course = self.follow(&redirect, slot, from.as_ref());
-            self.again(state, place, course);
+            let step = self.follow(&redirect, slot, from.as_ref());
+            self.again(state, place, step);
             return;
         }
         if part.first && part.last && piece.first() == Some(&b'-') && self.loads_for(state, place, piece) {
-            let course = NextStep::Owner;
-            return self.again(state, place, course);
+            let step = NextStep::Owner;
+            return self.again(state, place, step);
         }
         state.keep_or_pass(place, piece);
         state.queue[place].begun = true;
@@ -168,14 +168,14 @@ impl Core {
         let is_not_run = reply[last.clone()].first() == Some(&b'-') || shows == VisibleFrames::Second;
         if let Some(redirect) = redirect.filter(|_| is_not_run) {
             let from = entry.sent_to.clone();
-            let course = self.follow(&redirect, slot, from.as_ref());
+            let step = self.follow(&redirect, slot, from.as_ref());
             if shows == VisibleFrames::Last && state.watch.is_some() {
                 // What was watched is elsewhere: nobody can tell whether it has changed.
                 no_exec(self.key.borrow().protocol, &mut state.queue[place].reply);
                 state.end_watch();
                 return self.over(state, place, Phase::Done);
             }
-            return self.again(state, place, course);
+            return self.again(state, place, step);
         }
         let entry = &mut state.queue[place];
         let Kind::Atomic(atomic) = &entry.kind else { return };
@@ -224,10 +224,10 @@ impl Core {
         if let Some(redirect) = Redirect::read(&reply, entry.slot) {
             let from = entry.sent_to.take();
             let slot = entry.slot;
-            let course = self.follow(&redirect, slot, from.as_ref());
+            let step = self.follow(&redirect, slot, from.as_ref());
             if is_first {
                 state.end_watch();
-                return self.again(state, place, course);
+                return self.again(state, place, step);
             }
             // Something is watched already: EXEC will say that it may have changed.
             if let Some(watch) = &mut state.watch {

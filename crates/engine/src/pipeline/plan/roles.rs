@@ -15,16 +15,6 @@ pub struct Roles {
 const PLAIN: &Role = &Role::Plain;
 
 impl Roles {
-    /// For how many commands there is one.
-    pub fn len(&self) -> usize {
-        self.commands
-    }
-
-    /// True when nothing is planned.
-    pub fn is_empty(&self) -> bool {
-        self.commands == 0
-    }
-
     /// The role of the next command.
     pub(in crate::pipeline) fn push(&mut self, role: Role) {
         if !role.is_plain() {
