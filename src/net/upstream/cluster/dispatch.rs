@@ -85,6 +85,7 @@ impl Core {
             let sent = match &state.queue[place].kind {
                 Kind::Single => self.send_run(state, place),
                 Kind::Blocking(_) => self.send_blocking(state, place),
+                Kind::Atomic(_) if self.goes_in_two(&state.queue[place]) => self.send_in_two(state, place),
                 Kind::Atomic(_) => self.send_atomic(state, place),
                 Kind::Gather(_) => self.send_parts(state, place, now),
                 Kind::Watch => self.send_watch(state, place),

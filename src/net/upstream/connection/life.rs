@@ -140,6 +140,7 @@ impl Link {
             }
             let pause = backoff.failed(fastrand::f64());
             tokio::select! {
+                biased;
                 () = tokio::time::sleep(if primary.is_watched() { pause.min(PAUSE_MAX) } else { pause }) => {}
                 () = primary.changed() => {}
                 // The server is there again: what waits for this connection is not kept waiting for the rest of the pause.
