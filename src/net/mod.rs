@@ -14,6 +14,7 @@ pub mod http;
 pub mod last_answered;
 pub mod memory_budget;
 pub mod network;
+pub mod news;
 pub mod off_thread;
 pub mod offenders;
 pub mod origin;

@@ -116,7 +116,7 @@ impl Link {
                     backoff.succeeded();
                     self.begin(info);
                     if was_lost {
-                        self.settings.reconnected.send_replace(());
+                        self.settings.reconnected.tell();
                     }
                     let loss = match stream {
                         Opened::Server(stream) => self.pump(stream).await,
@@ -144,7 +144,7 @@ impl Link {
                 () = tokio::time::sleep(if primary.is_watched() { pause.min(PAUSE_MAX) } else { pause }) => {}
                 () = primary.changed() => {}
                 // The server is there again: what waits for this connection is not kept waiting for the rest of the pause.
-                Ok(()) = reconnected.changed() => tokio::time::sleep(pause.min(backoff::shortest(fastrand::f64()))).await,
+                () = reconnected.changed() => tokio::time::sleep(pause.min(backoff::shortest(fastrand::f64()))).await,
             }
         }
         self.finish();
