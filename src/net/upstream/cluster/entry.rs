@@ -97,6 +97,11 @@ impl Atomic {
         self.outer.len().saturating_sub(1)
     }
 
+    /// A node has run something of what stands before its MULTI.
+    pub(super) fn has_begun(&self, frames: &[Range<usize>], reply: &[u8]) -> bool {
+        frames.iter().take(self.before_multi()).any(|frame| reply.get(frame.start) != Some(&b'-'))
+    }
+
     /// What stands before its MULTI is under way.
     pub(super) fn is_first(&self) -> bool {
         matches!(self.portion, Portion::First(_))

@@ -93,9 +93,9 @@ impl Core {
             return self.has_news.set(true);
         };
         // Where nothing was taken, nothing is watched.
-        let is_clean = frames.iter().all(|frame| reply[frame.start] == b'-');
-        state.returning.extend(atomic.end_portion().map(|lease| (lease, is_clean)));
-        let step = self.follow(&redirect, slot, from.as_ref());
+        let has_begun = atomic.has_begun(&frames, &reply);
+        state.returning.extend(atomic.end_portion().map(|lease| (lease, !has_begun)));
+        let step = self.follow(&redirect, slot, from.as_ref()).after(has_begun);
         state.queue[place].reply = reply;
         self.again(state, place, step);
     }

@@ -29,6 +29,15 @@ pub(super) enum NextStep {
 }
 
 impl NextStep {
+    /// The same for a transaction of which the node has run something: its keys are there as well as where ASK points to, so it
+    /// waits until the slot has moved.
+    pub(super) fn after(self, has_begun: bool) -> NextStep {
+        match self {
+            NextStep::Ask(_) if has_begun => NextStep::Later,
+            step => step,
+        }
+    }
+
     /// Says when the request may go.
     pub(super) fn schedule(&self, retry: &mut Retry, now: Instant) {
         match self {
@@ -167,6 +176,7 @@ impl Core {
         let shows = atomic.shows;
         let Some(last) = frames.last().cloned() else { return };
         let reply = std::mem::take(&mut entry.reply);
+        let has_begun = atomic.has_begun(&frames, &reply);
         if atomic.needs.any() {
             self.note_missing(entry.sent_to.as_ref(), &reply[last.clone()]);
         }
@@ -175,7 +185,7 @@ impl Core {
         let is_not_run = reply[last.clone()].first() == Some(&b'-') || shows == VisibleFrames::Second;
         if let Some(redirect) = redirect.filter(|_| is_not_run) {
             let from = entry.sent_to.clone();
-            let step = self.follow(&redirect, slot, from.as_ref());
+            let step = self.follow(&redirect, slot, from.as_ref()).after(has_begun);
             if shows == VisibleFrames::Last && state.watch.is_some() {
                 // What was watched is elsewhere: nobody can tell whether it has changed.
                 no_exec(self.key.borrow().protocol, &mut state.queue[place].reply);
