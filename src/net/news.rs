@@ -80,7 +80,13 @@ mod tests {
             .collect();
         local.run_until(tokio::task::yield_now()).await;
         news.tell();
-        local.run_until(async { for wait in waits { wait.await.expect("it hears") } }).await;
+        local
+            .run_until(async {
+                for wait in waits {
+                    wait.await.expect("it hears")
+                }
+            })
+            .await;
         assert_eq!(*heard.borrow(), (0..20).collect::<Vec<_>>());
     }
 

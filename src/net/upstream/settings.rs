@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-
 use super::cluster::settings::ClusterSettings;
 use super::connections::Connections;
 use crate::net::address::Address;

@@ -8,7 +8,6 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Wake, Waker};
 use std::time::Duration;
 
-
 use super::Settings;
 use super::connections::Connections;
 use crate::net::address::Address;

@@ -94,11 +94,8 @@ mod tests {
 
     #[test]
     fn what_stays_at_its_node_is_settled() {
-        let shard = |host: &str| Shard {
-            address: Address::Tcp { host: host.to_owned(), port: 1 },
-            id: host.to_owned(),
-            slots: 0,
-        };
+        let shard =
+            |host: &str| Shard { address: Address::Tcp { host: host.to_owned(), port: 1 }, id: host.to_owned(), slots: 0 };
         let map = |shards: Vec<(Shard, Vec<(u16, u16)>)>| SlotMap::new(1, shards.into_iter());
         let before = map(vec![(shard("a"), vec![(0, 99)]), (shard("b"), vec![(100, 199)])]);
         let after = map(vec![(shard("b"), vec![(99, 199)]), (shard("a"), vec![(0, 97)])]);
