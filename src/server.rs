@@ -33,8 +33,8 @@ use crate::net::admin::recorder::Recorder;
 use crate::net::admin::status::StatusSource;
 use crate::net::admin::violations::STREAMS_MAX;
 use crate::net::admin::{self, AdminState};
+use crate::net::change_notifier::ChangeNotifier;
 use crate::net::health::SharedBreaker;
-use crate::net::news::News;
 use crate::net::registry::{Mailbox, Message, Registry};
 use crate::net::tls::Certificates;
 use crate::net::topology::Primary;
@@ -305,7 +305,7 @@ pub fn upstream_settings(config: &Config, certificates: &Certificates, primary: 
         leases_max: (upstream.leases_max / workers).max(1),
         retry_reads: upstream.retry_reads,
         retries: Allowance { share: upstream.retry_share, per_second: upstream.retries_per_second as f64 / workers as f64 },
-        reconnected: News::default(),
+        reconnected: ChangeNotifier::default(),
         limits: Arc::default(),
         cluster: None,
         is_node: false,

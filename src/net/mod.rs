@@ -2,6 +2,7 @@
 
 pub mod address;
 pub mod admin;
+pub mod change_notifier;
 pub mod client;
 pub mod clock;
 pub mod cluster;
@@ -14,7 +15,7 @@ pub mod http;
 pub mod last_answered;
 pub mod memory_budget;
 pub mod network;
-pub mod news;
+
 pub mod off_thread;
 pub mod offenders;
 pub mod origin;

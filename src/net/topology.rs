@@ -12,7 +12,7 @@ use std::time::Instant;
 use tokio::sync::{Notify, watch};
 
 use super::address::Address;
-use super::news::{News, Subscription};
+use super::change_notifier::{ChangeNotifier, Subscription};
 
 /// A server, since when it is the primary, and by whose word.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,7 +56,7 @@ struct Shared {
     /// How often somebody has doubted that it is the primary.
     doubts: AtomicU64,
     doubted: Notify,
-    news: News,
+    changes: ChangeNotifier,
     is_watched: bool,
 }
 
@@ -75,7 +75,7 @@ impl Primary {
     }
 
     fn of(view: watch::Receiver<View>, shared: Arc<Shared>) -> Primary {
-        Primary { view, changes: shared.news.subscribe(), shared }
+        Primary { view, changes: shared.changes.subscribe(), shared }
     }
 
     /// True when it may become another one while the process runs.
@@ -131,13 +131,13 @@ impl PrimaryPublisher {
         let term = self.shared.term.fetch_add(1, Ordering::AcqRel) + 1;
         let settled = self.shared.doubts.load(Ordering::Acquire);
         self.view.send_replace(View { node: node.map(Arc::new), term, settled });
-        self.shared.news.tell();
+        self.shared.changes.notify();
     }
 
     /// The server was asked, and is the primary, whatever was seen before the doubt with this number.
     pub fn confirm(&self, doubt: u64) {
         self.view.send_modify(|view| view.settled = doubt);
-        self.shared.news.tell();
+        self.shared.changes.notify();
     }
 
     /// The number of the last doubt, where it is not settled.

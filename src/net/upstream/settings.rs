@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::cluster::settings::ClusterSettings;
 use super::connections::Connections;
 use crate::net::address::Address;
-use crate::net::news::News;
+use crate::net::change_notifier::ChangeNotifier;
 use crate::net::server_limits::ServerLimits;
 use crate::net::tls::Connector;
 use crate::net::topology::Primary;
@@ -45,7 +45,7 @@ pub struct Settings {
     /// What one worker may send once more.
     pub retries: Allowance,
     /// Told when a lost connection is back: the others can come back as well, and the server may be another one now.
-    pub reconnected: News,
+    pub reconnected: ChangeNotifier,
     /// What the server takes on one connection.
     pub limits: Arc<ServerLimits>,
     /// It is a cluster.

@@ -11,8 +11,8 @@ use std::time::Duration;
 use super::Settings;
 use super::connections::Connections;
 use crate::net::address::Address;
+use crate::net::change_notifier::ChangeNotifier;
 use crate::net::context::Context;
-use crate::net::news::News;
 use crate::net::topology::Primary;
 use crate::telemetry::exposition::Exposition;
 use crate::telemetry::worker_metrics::WorkerMetrics;
@@ -88,7 +88,7 @@ pub fn settings(port: u16) -> Settings {
     Settings {
         retry_reads: true,
         retries: Allowance { share: 0.2, per_second: 10.0 },
-        reconnected: News::default(),
+        reconnected: ChangeNotifier::default(),
         limits: Arc::default(),
         cluster: None,
         is_node: false,

@@ -116,7 +116,7 @@ impl Link {
                     backoff.succeeded();
                     self.begin(info);
                     if was_lost {
-                        self.settings.reconnected.tell();
+                        self.settings.reconnected.notify();
                     }
                     let loss = match stream {
                         Opened::Server(stream) => self.pump(stream).await,

@@ -6,13 +6,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::sync::Notify;
 
-/// Whoever tells. Cheap to clone.
+/// Whoever knows of the changes. Cheap to clone.
 #[derive(Debug, Clone, Default)]
-pub struct News(Arc<Shared>);
+pub struct ChangeNotifier(Arc<Shared>);
 
 #[derive(Debug, Default)]
 struct Shared {
-    /// How often it has been told.
+    /// How often something has changed.
     times: AtomicU64,
     told: Notify,
 }
@@ -20,36 +20,36 @@ struct Shared {
 /// Whoever waits.
 #[derive(Debug, Clone)]
 pub struct Subscription {
-    news: News,
+    notifier: ChangeNotifier,
     /// What it has heard.
     times: u64,
 }
 
-impl News {
+impl ChangeNotifier {
     /// Something has changed.
-    pub fn tell(&self) {
+    pub fn notify(&self) {
         self.0.times.fetch_add(1, Ordering::AcqRel);
         self.0.told.notify_waiters();
     }
 
     /// Hears of what changes from now on.
     pub fn subscribe(&self) -> Subscription {
-        Subscription { times: self.0.times.load(Ordering::Acquire), news: self.clone() }
+        Subscription { times: self.0.times.load(Ordering::Acquire), notifier: self.clone() }
     }
 }
 
 impl Subscription {
     /// What has changed until now counts no more.
     pub fn mark_unchanged(&mut self) {
-        self.times = self.news.0.times.load(Ordering::Acquire);
+        self.times = self.notifier.0.times.load(Ordering::Acquire);
     }
 
     /// Returns when something has changed since the last time. May be dropped at any moment: nothing is missed.
     pub async fn changed(&mut self) {
         loop {
-            let mut told = std::pin::pin!(self.news.0.told.notified());
+            let mut told = std::pin::pin!(self.notifier.0.told.notified());
             told.as_mut().enable();
-            let times = self.news.0.times.load(Ordering::Acquire);
+            let times = self.notifier.0.times.load(Ordering::Acquire);
             if times != self.times {
                 self.times = times;
                 return;
@@ -67,11 +67,11 @@ mod tests {
 
     #[tokio::test]
     async fn all_hear_it_in_the_order_in_which_they_began_to_wait() {
-        let (news, heard) = (News::default(), Rc::new(RefCell::new(Vec::new())));
+        let (notifier, heard) = (ChangeNotifier::default(), Rc::new(RefCell::new(Vec::new())));
         let local = tokio::task::LocalSet::new();
         let waits: Vec<_> = (0..20)
             .map(|number| {
-                let (mut subscription, heard) = (news.subscribe(), Rc::clone(&heard));
+                let (mut subscription, heard) = (notifier.subscribe(), Rc::clone(&heard));
                 local.spawn_local(async move {
                     subscription.changed().await;
                     heard.borrow_mut().push(number);
@@ -79,7 +79,7 @@ mod tests {
             })
             .collect();
         local.run_until(tokio::task::yield_now()).await;
-        news.tell();
+        notifier.notify();
         local
             .run_until(async {
                 for wait in waits {
@@ -92,12 +92,12 @@ mod tests {
 
     #[tokio::test]
     async fn what_was_told_before_it_waits_is_heard_once() {
-        let news = News::default();
-        let mut subscription = news.subscribe();
-        news.tell();
-        news.tell();
+        let notifier = ChangeNotifier::default();
+        let mut subscription = notifier.subscribe();
+        notifier.notify();
+        notifier.notify();
         subscription.changed().await;
-        news.tell();
+        notifier.notify();
         subscription.mark_unchanged();
         tokio::select! {
             biased;
