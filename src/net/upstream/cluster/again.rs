@@ -19,10 +19,11 @@ pub(super) enum Order {
 
 impl State {
     /// What has become of those behind the request at this place that are about its slot, if it is to be sent once more. A read
-    /// changes nothing for them, and one that goes behind ASKING is about keys that its node has not.
+    /// changes nothing for them, one that goes behind ASKING is about keys that its node has not, and one whose script is loaded
+    /// first was refused for that alone.
     pub(super) fn order_behind(&self, place: usize) -> Order {
         let entry = &self.queue[place];
-        let goes_again = entry.again.as_ref().is_some_and(|again| again.asks.is_none());
+        let goes_again = entry.again.as_ref().is_some_and(|again| again.asks.is_none() && again.loads.is_none());
         let Some(slot) = entry.slot.filter(|_| goes_again && !entry.is_read && matches!(entry.kind, Kind::Single)) else {
             return Order::Kept;
         };
