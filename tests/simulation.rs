@@ -55,9 +55,9 @@ const SEEDS: u64 = 200;
 const CLUSTER_SEEDS: u64 = 40;
 /// Seeds behind them that have once found something, and are played with them.
 const FOUND: [u64; 16] = [255, 295, 370, 449, 586, 943, 1543, 2200, 3271, 3980, 4765, 5129, 5198, 6494, 7831, 8839];
-const FOUND_BEFORE_CLUSTERS: [u64; 27] = [
+const FOUND_BEFORE_CLUSTERS: [u64; 32] = [
     64, 92, 113, 119, 123, 135, 137, 149, 208, 221, 427, 469, 576, 601, 101, 796, 1797, 2791, 2954, 9920, 12494, 264, 779, 2169,
-    5934, 7593, 9762,
+    5934, 7593, 9762, 1148, 2033, 2737, 3070, 5138,
 ];
 /// Seeds that a soak plays at least, however short it is meant to be.
 const SOAK_SEEDS_MIN: u64 = 10_000;
@@ -117,7 +117,7 @@ fn cluster_play_of(seed: u64) -> Play {
         true => Faults { moves: Some(moves.unwrap_or(Duration::from_millis(20))), ..play.faults },
         false => Faults { moves, deaths, stalls, failover: None, ..play.faults },
     };
-    Play { faults, exclusive: false, shards: rng.usize(1..=3), ..play }
+    Play { faults, exclusive: std::env::var_os("EXCLUSIVE").is_some(), shards: rng.usize(1..=3), ..play }
 }
 
 /// Plays one seed; what is wrong with it.

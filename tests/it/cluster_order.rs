@@ -171,3 +171,48 @@ fn that_no_node_was_asked_about_a_login_is_not_taken_for_its_refusal() {
     assert!(wire.ask("AUTH nobody respguard:").starts_with("-WRONGPASS "));
     assert_eq!(wire.ask("GET k"), "$1\r\nv\r\n");
 }
+
+/// True once a command of this client's has run on another connection.
+type Leave = fn(&mut Wire) -> bool;
+
+#[test]
+fn what_was_given_up_is_not_overtaken_over_another_connection() {
+    let (nodes, chaos) = behind_a_forwarder();
+    let upstream = "request_timeout_ms = 2000\nstall_timeout_ms = 60000\nheartbeat_ms = 60000\n";
+    let proxy = Setup::before(1).cluster(&[chaos.port()], upstream).top("workers = 1").start();
+    let by_blocking: Leave = |wire| wire.ask("BLPOP none 0.01") == "*-1\r\n";
+    let by_login: Leave = |wire| wire.ask("HELLO 3").starts_with('%') && wire.ask("SET k 2") == "+OK\r\n";
+    for leave in [by_blocking, by_login] {
+        let has_tried = (0..10).any(|_| what_is_given_up_is_not_overtaken(&nodes, &chaos, &proxy, leave));
+        assert!(has_tried, "a write was given up that its node had not read");
+    }
+}
+
+/// False where the write was not sent: on a busy machine its node may not have been there.
+fn what_is_given_up_is_not_overtaken(nodes: &Nodes, chaos: &Chaos, proxy: &Proxy, leave: Leave) -> bool {
+    // Who comes before there is a connection may be sent away.
+    let mut served = None;
+    eventually("a client is served", || {
+        let mut wire = proxy.wire();
+        wire.send_line("SET k 0");
+        let is_set = wire.try_reply().as_deref() == Some(b"+OK\r\n");
+        served = is_set.then_some(wire);
+        is_set
+    });
+    let mut wire = served.expect("it is there");
+    // What is sent on the connections that there are comes later; new ones are as good as ever.
+    chaos.up(Way::Hold);
+    let is_given_up = wire.ask("SET k 1").starts_with("-TIMEOUT ");
+    let has_left = is_given_up && leave(&mut wire);
+    if !has_left {
+        chaos.up(Way::Pass);
+        eventually("it goes on", || leave(&mut wire));
+    }
+    let value = nodes.servers[0].ask("GET k");
+    chaos.up(Way::Pass);
+    let since = Instant::now();
+    while since.elapsed() < Duration::from_secs(1) {
+        assert_eq!(nodes.servers[0].ask("GET k"), value, "what was given up has not run later");
+    }
+    is_given_up
+}

@@ -214,6 +214,9 @@ impl Connection {
         if !std::ptr::eq(&raw const **lane, old) {
             old.orphans().into_iter().for_each(|orphan| lane.shared().kill_orphan(orphan));
         }
+        if let Some(nodes) = &self.shared.pool.settings.nodes {
+            nodes.end_orphans(&lane.key);
+        }
         self.exchange.set_lane(lane);
         self.note_lane(&lane.key, name);
     }

@@ -148,6 +148,10 @@ impl Recipient for Exchange {
         }
     }
 
+    fn note_late(&self, frames: u32) {
+        self.state.borrow_mut().slots.note_late(frames);
+    }
+
     fn settle_late(&self, frames: u32) {
         self.state.borrow_mut().slots.settle_late(frames);
     }

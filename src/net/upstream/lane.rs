@@ -362,6 +362,12 @@ impl Lane {
         self.idle.borrow().iter().for_each(|(link, _)| link.wake());
     }
 
+    /// The same; what its server may still read is to be ended before anything of its clients is sent on others.
+    pub fn abandon(&self) -> Vec<OrphanedConnection> {
+        self.close_idle();
+        self.shared_connection.abandon()
+    }
+
     /// Closes everything.
     pub fn close(&self) {
         self.shared_connection.close();

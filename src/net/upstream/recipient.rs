@@ -42,6 +42,9 @@ pub trait Recipient {
     /// What is owed will not come.
     fn fault(&self, owed: Owed, fault: Fault);
 
+    /// So many parts of a request that is answered now were given up, and may still run.
+    fn note_late(&self, _frames: u32) {}
+
     /// Replies came, or never will, to `frames` requests that had been answered with a timeout.
     fn settle_late(&self, _frames: u32) {}
 

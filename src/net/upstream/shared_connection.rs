@@ -61,7 +61,27 @@ impl SharedConnection {
     pub(super) fn shared_for(&self, who: &Rc<dyn Recipient>) -> Rc<Link> {
         let retired = self.retired.borrow();
         let mut links = retired.iter().map(|retired| &retired.link);
-        links.find(|link| link.phase() == Phase::Ready && link.owes(who)).cloned().unwrap_or_else(|| self.shared())
+        if let Some(own) = links.find(|link| link.phase() == Phase::Ready && link.owes(who)) {
+            return Rc::clone(own);
+        }
+        let shared = self.shared();
+        // What was lost with one of them must not come behind what is sent now.
+        retired.iter().for_each(|retired| retired.link.give_orphans_to(&shared));
+        shared
+    }
+
+    /// What is under way on them, or was lost with them, may still be read by a server after they were closed.
+    pub(super) fn abandon(&self) -> Vec<OrphanedConnection> {
+        let retired = self.retired.borrow();
+        let mut left = self.orphans();
+        left.extend(
+            std::iter::once(&*self.shared.borrow())
+                .chain(retired.iter().map(|retired| &retired.link))
+                .filter_map(|link| link.orphan()),
+        );
+        drop(retired);
+        self.close();
+        left
     }
 
     /// Connections that were lost and have not been ended yet, on any that a client may come from.

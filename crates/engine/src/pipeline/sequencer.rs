@@ -176,6 +176,11 @@ impl Sequencer {
         self.owed <= frames as usize
     }
 
+    /// The upstream may still run so much of what was answered: nothing of this client may overtake it, either.
+    pub fn note_late(&mut self, frames: u32) {
+        self.late += frames as usize;
+    }
+
     /// The upstream has answered, or will never answer, requests that had been given up.
     pub fn settle_late(&mut self, frames: u32) {
         self.late = self.late.saturating_sub(frames as usize);

@@ -8,6 +8,7 @@ use std::rc::Rc;
 
 use super::connection::{ClusterConnection, INPUT_BYTES_MAX};
 use super::core::{Core, Plain, State};
+use crate::net::upstream::Recipient;
 use crate::net::upstream::commands::Commands;
 use crate::net::upstream::connection::Link;
 
@@ -40,6 +41,18 @@ impl AtOnce {
         if core.state.borrow().has_to_be_read() {
             core.wake();
         }
+    }
+}
+
+impl AtOnce {
+    /// So many replies of this recipient's were given up: it is told when no node may run anything any more of what was.
+    pub fn wait_for_late(&self, who: Rc<dyn Recipient>, frames: u32) {
+        self.0.late.wait(who, frames);
+    }
+
+    /// Whether a recipient of this client's waits for that.
+    pub fn owes_late(&self, sender: *const ()) -> bool {
+        self.0.late.is_waited_for_by(sender)
     }
 }
 

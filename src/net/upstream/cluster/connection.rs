@@ -23,10 +23,11 @@ const TURNS_MAX: u32 = 2;
 /// and not where it is so much.
 const TOGETHER_BYTES_MAX: usize = 16 * 1024;
 
-/// In the place of the next frames: they will not come.
+/// In the place of the next frames: they will not come in time, or never.
 #[derive(Debug, Clone)]
 pub struct HeadFault {
     pub fault: Fault,
+    /// None where the next request is answered, but parts of it were given up that nodes may still run.
     pub frames: u32,
     /// The connection to a node that they were sent on, where it may still be read there.
     pub orphan: Option<OrphanedConnection>,

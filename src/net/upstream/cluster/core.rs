@@ -9,6 +9,7 @@ use std::time::Instant;
 use super::connection::HeadFault;
 use super::entry::{Entry, Kind, Lease, OpenTransaction, Phase};
 use super::intake::Times;
+use super::late::LateReplies;
 use super::nodes::Nodes;
 use super::scripts::ScriptNeeds;
 use super::settings::NodeName;
@@ -19,6 +20,7 @@ use crate::net::memory_budget::LITTLE;
 use crate::net::upstream::connection::Link;
 use crate::net::upstream::lane::{Lane, LaneKey, NoLease};
 use respguard_engine::link::owed::Seq;
+use respguard_engine::pipeline::finding::Fault;
 use respguard_resp::request::{Limits, RequestParser, Span};
 
 /// Bytes of replies that wait to be read before the nodes are no longer read from.
@@ -46,6 +48,7 @@ pub(super) struct Core {
     waker: RefCell<Option<Waker>>,
     /// Something has come since `flush`.
     pub(super) is_touched: Cell<bool>,
+    pub(super) late: LateReplies,
     /// Something may be sent that could not before.
     pub(super) has_news: Cell<bool>,
     pub(super) has_left: Cell<bool>,
@@ -158,6 +161,7 @@ impl Core {
             state: RefCell::new(State::new()),
             waker: RefCell::default(),
             is_touched: Cell::new(false),
+            late: LateReplies::default(),
             has_news: Cell::new(false),
             has_left: Cell::new(false),
             kept: Cell::new(0),
@@ -418,6 +422,10 @@ impl State {
         while self.fault.is_none()
             && let Some(entry) = self.queue.front_mut()
         {
+            if entry.phase == Phase::Done && entry.take_late() {
+                self.fault = Some(HeadFault { fault: Fault::Timeout, frames: 0, orphan: None });
+                break;
+            }
             match entry.phase {
                 Phase::Failed(fault) => {
                     let orphan = match &mut entry.kind {

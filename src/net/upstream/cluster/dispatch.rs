@@ -3,6 +3,7 @@
 use std::rc::Rc;
 use std::time::Instant;
 
+use super::again::Order;
 use super::core::{Core, State, Watch};
 use super::entry::{Entry, Kind, Lease, Phase, VisibleFrames};
 use super::settings::NodeName;
@@ -25,8 +26,9 @@ impl Core {
     /// Sends all that can go now.
     pub(super) fn dispatch(&self) {
         let state = &mut *self.state.borrow_mut();
-        for (lease, is_clean) in state.returning.drain(..) {
-            lease.lane.give_back(&lease.link, is_clean);
+        if !state.returning.is_empty() {
+            let who = self.as_recipient();
+            state.returning.drain(..).for_each(|(lease, is_clean)| lease.give_back(&who, is_clean));
         }
         let now = clock::now();
         self.hold_behind_moved(state);
@@ -81,7 +83,7 @@ impl Core {
         if may_go && self.refuse_while_subscribed(state, place) {
             return 1;
         }
-        if may_go {
+        if may_go && !self.would_overtake(state, place) {
             let sent = match &state.queue[place].kind {
                 Kind::Single => self.send_run(state, place),
                 Kind::Blocking(_) => self.send_blocking(state, place),
@@ -105,6 +107,22 @@ impl Core {
         self.give_up(state, place, now);
         state.block_others_if_waiting(place);
         1
+    }
+
+    /// It leaves for another connection while a node may still run what was sent before it and given up; or it goes once more,
+    /// and what was sent behind it has not come back.
+    fn would_overtake(&self, state: &State, place: usize) -> bool {
+        self.waits_for_late(state, place) || state.order_behind(place) != Order::Kept
+    }
+
+    /// The request goes over another connection than those before it, of which some may still run.
+    pub(super) fn waits_for_late(&self, state: &State, place: usize) -> bool {
+        let leaves = match state.queue[place].kind {
+            Kind::Blocking(_) | Kind::Login(_) => true,
+            Kind::Watch => state.watch.is_none(),
+            _ => false,
+        };
+        leaves && self.late.any()
     }
 
     /// Sends the request, and those behind it that go the same way.

@@ -5,6 +5,7 @@ use std::ops::Range;
 use std::rc::Rc;
 use std::time::Instant;
 
+use crate::net::upstream::Recipient;
 use crate::net::upstream::connection::Link;
 use crate::net::upstream::lane::Lane;
 use respguard_engine::command::CommandId;
@@ -23,6 +24,17 @@ use super::subscriptions::Change;
 pub(super) struct Lease {
     pub(super) lane: Rc<Lane>,
     pub(super) link: Rc<Link>,
+}
+
+impl Lease {
+    /// It is over; clean where it is as it was. What its node has not answered may still run there: that is ended before
+    /// anything more of its client's is sent.
+    pub(super) fn give_back(self, who: &Rc<dyn Recipient>, is_clean: bool) {
+        if let Some(orphan) = self.link.orphan() {
+            self.lane.shared_for(who).kill_orphan(orphan);
+        }
+        self.lane.give_back(&self.link, is_clean);
+    }
 }
 
 /// What a request is made of.
@@ -211,6 +223,12 @@ pub(super) struct Entry {
 impl Entry {
     pub(super) fn is_over(&self) -> bool {
         matches!(self.phase, Phase::Done | Phase::Failed(_))
+    }
+
+    /// True once for a request of which nodes may still run parts that were given up.
+    pub(super) fn take_late(&mut self) -> bool {
+        let Kind::Gather(gather) = &mut self.kind else { return false };
+        std::mem::take(&mut gather.is_late)
     }
 
     /// It is answered with an error. If it was to be queued, its transaction will not run, as at a server.

@@ -22,6 +22,8 @@ pub(super) struct Gather {
     how: MergeMode,
     name: String,
     writes: bool,
+    /// A part was given up that its node may still run.
+    pub(super) is_late: bool,
 }
 
 enum MergeMode {
@@ -98,7 +100,7 @@ impl Part {
 
 fn gather(entry: &mut Entry, parts: Vec<Part>, how: MergeMode, name: String, writes: bool) {
     entry.is_fence = true;
-    entry.kind = Kind::Gather(Box::new(Gather { parts, how, name, writes }));
+    entry.kind = Kind::Gather(Box::new(Gather { parts, how, name, writes, is_late: false }));
 }
 
 /// A part for each slot.

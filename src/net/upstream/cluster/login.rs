@@ -76,6 +76,7 @@ impl Core {
         let Some(place) = place.filter(|place| *place < state.queue.len() && !self.has_left.get()) else { return };
         match verified {
             Ok(_) => {
+                self.nodes.end_orphans(&key);
                 self.key.replace(key);
                 state.streams.forget_ways();
                 if is_hello {

@@ -13,6 +13,10 @@ use crate::net::stable_map::StableMap;
 use crate::net::upstream::WorkerSettings;
 use crate::net::upstream::connection::Phase;
 use crate::net::upstream::lane::{Lane, LaneKey};
+use respguard_engine::link::handshake::OrphanedConnection;
+
+/// Of those that were lost with a node, so many are ended.
+const ORPHANS_MAX: usize = 64;
 
 pub(super) struct Node {
     pub(super) settings: Rc<WorkerSettings>,
@@ -21,6 +25,8 @@ pub(super) struct Node {
     silent_since: Cell<Option<Instant>>,
     is_given_up: Cell<bool>,
     given: RefCell<LoadedScripts>,
+    /// Connections that were closed while it owed something on them, and it has no other: the next one ends them first.
+    orphans: RefCell<Vec<OrphanedConnection>>,
     traffic: Arc<NodeTraffic>,
 }
 
@@ -55,8 +61,45 @@ impl Used {
 
 impl Node {
     pub(super) fn new(settings: Rc<WorkerSettings>, traffic: Arc<NodeTraffic>) -> Node {
-        let (lanes, silent_since, is_given_up, given) = Default::default();
-        Node { settings, lanes, silent_since, is_given_up, given, traffic }
+        let (lanes, silent_since, is_given_up, given, orphans) = Default::default();
+        Node { settings, lanes, silent_since, is_given_up, given, orphans, traffic }
+    }
+
+    /// What a new connection to it is to end first.
+    pub(super) fn orphans(&self) -> Vec<OrphanedConnection> {
+        self.orphans.borrow().clone()
+    }
+
+    /// Closes those of its connections that are not to be kept. What it has not answered on them it may still read: that is
+    /// ended before anything more is sent to it.
+    pub(super) fn close_lanes(&mut self, mut keep: impl FnMut(&LaneKey, &Rc<Used>) -> bool) {
+        let mut left = Vec::new();
+        self.lanes.retain(|key, used| {
+            let is_kept = keep(key, used);
+            if !is_kept {
+                left.extend(used.lane.abandon());
+            }
+            is_kept
+        });
+        if self.lanes.is_empty() {
+            let orphans = self.orphans.get_mut();
+            orphans.extend(left);
+            let surplus = orphans.len().saturating_sub(ORPHANS_MAX);
+            orphans.drain(..surplus);
+        } else {
+            self.lanes.values().for_each(|used| left.iter().for_each(|orphan| used.lane.shared().kill_orphan(orphan.clone())));
+        }
+    }
+
+    /// Those that it was to end have been, once a connection is there that was opened behind them.
+    fn forget_orphans(&self) {
+        let is_there = |used: &Rc<Used>| {
+            let link = used.lane.shared();
+            link.phase() == Phase::Ready && link.may_be_left()
+        };
+        if !self.orphans.borrow().is_empty() && self.lanes.values().any(is_there) {
+            self.orphans.take();
+        }
     }
 
     /// True when it has a connection, and nothing speaks against it.
@@ -77,6 +120,7 @@ impl Node {
 
     /// Takes note of what its connections have seen.
     pub(super) fn look(&self, now: Instant, longest: Duration) -> NodeEvent {
+        self.forget_orphans();
         let Some(health) = &self.settings.health else { return NodeEvent::None };
         let (answered, is_alive, has_failed) = health.take_seen();
         self.traffic.count(answered);

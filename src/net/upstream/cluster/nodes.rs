@@ -269,12 +269,28 @@ impl Nodes {
             return Some(Rc::clone(used));
         }
         let permit = node.settings.connections.take().ok()?;
-        let link = Link::spawn(&self.context, &node.settings, key.params(), permit, true, Vec::new());
+        let link = Link::spawn(&self.context, &node.settings, key.params(), permit, true, node.orphans());
         let lane = Lane::over(&self.context, &node.settings, &self.leases, key.clone(), link);
         let used = Used::now(lane);
         node.lanes.insert(key.clone(), Rc::clone(&used));
         self.note_change();
         Some(used)
+    }
+
+    /// A client goes on over connections of this key: what was lost on others is ended before anything is sent on these.
+    pub fn end_orphans(&self, key: &LaneKey) {
+        let nodes = self.nodes.borrow();
+        let others = |node: &Node| {
+            let lanes = node.lanes.iter().filter(|(other, _)| *other != key);
+            lanes.flat_map(|(_, used)| used.lane.orphans()).collect::<Vec<_>>()
+        };
+        let lost: Vec<_> = nodes.iter().map(|(address, node)| (NodeName::clone(address), others(node))).collect();
+        drop(nodes);
+        for (address, orphans) in lost.into_iter().filter(|(_, orphans)| !orphans.is_empty()) {
+            if let Some(lane) = self.lane(&address, key) {
+                orphans.into_iter().for_each(|orphan| lane.shared().kill_orphan(orphan));
+            }
+        }
     }
 
     fn node(&self, address: &NodeName) -> Node {
@@ -327,11 +343,12 @@ impl Nodes {
         let primaries = self.primaries();
         let (there, others): (Vec<_>, Vec<_>) = primaries.iter().partition(|address| self.is_there(address));
         for address in there.into_iter().chain(others) {
-            let settings = {
+            let (settings, orphans) = {
                 let mut nodes = self.nodes.borrow_mut();
-                Rc::clone(&nodes.entry(NodeName::clone(address)).or_insert_with(|| self.node(address)).settings)
+                let node = nodes.entry(NodeName::clone(address)).or_insert_with(|| self.node(address));
+                (Rc::clone(&node.settings), node.orphans())
             };
-            let link = Link::spawn(&self.context, &settings, params.clone(), settings.connections.insist(), false, Vec::new());
+            let link = Link::spawn(&self.context, &settings, params.clone(), settings.connections.insist(), false, orphans);
             match link.opened().await {
                 Ok(info) => {
                     let mut nodes = self.nodes.borrow_mut();
@@ -370,14 +387,7 @@ impl Nodes {
                 continue;
             }
             // What it was sent before it was replaced it may never answer.
-            node.lanes.retain(|_, used| {
-                let lane = &used.lane;
-                let is_silent = lane.shared().phase() != Phase::Ready || lane.waits_for(SILENCE).is_some();
-                if is_silent {
-                    lane.close();
-                }
-                !is_silent
-            });
+            node.close_lanes(|_, used| used.lane.shared().phase() == Phase::Ready && used.lane.waits_for(SILENCE).is_none());
         }
         self.wake_unsent();
     }

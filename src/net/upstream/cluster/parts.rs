@@ -169,8 +169,20 @@ impl Recipient for PartOf {
         Admitted::default()
     }
 
-    fn fault(&self, _owed: Owed, fault: Fault) {
+    fn settle_late(&self, frames: u32) {
+        if let Some(core) = self.core.upgrade() {
+            core.settle_late(frames);
+        }
+    }
+
+    fn fault(&self, owed: Owed, fault: Fault) {
+        if let Some(core) = self.core.upgrade() {
+            core.late.note(owed, fault);
+        }
         self.with(|core, state, place, part| {
+            if let (Kind::Gather(gather), Fault::Timeout) = (&mut state.queue[place].kind, fault) {
+                gather.is_late = true;
+            }
             let is_unsent = matches!(fault, Fault::Unavailable | Fault::Refused);
             part.reply.clear();
             if is_unsent || fault == Fault::Lost && state.queue[place].is_read {
@@ -191,6 +203,7 @@ impl Recipient for PartOf {
         if let Some(core) = self.core.upgrade() {
             core.note_kept();
             core.wake();
+            core.late.tell();
         }
     }
 

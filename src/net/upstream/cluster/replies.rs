@@ -374,6 +374,7 @@ impl Recipient for Core {
     }
 
     fn fault(&self, owed: Owed, fault: Fault) {
+        self.late.note(owed, fault);
         let state = &mut *self.state.borrow_mut();
         if self.has_left.get() {
             return;
@@ -396,6 +397,12 @@ impl Recipient for Core {
         self.has_news.set(true);
     }
 
+    fn settle_late(&self, frames: u32) {
+        if self.late.settle(frames) {
+            self.has_news.set(true);
+        }
+    }
+
     fn lease_lost(&self) {
         if let Ok(mut state) = self.state.try_borrow_mut()
             && let Some(watch) = &mut state.watch
@@ -416,6 +423,7 @@ impl Recipient for Core {
         if !is_done {
             self.wake();
         }
+        self.late.tell();
     }
 
     fn behind_for(&self) -> Option<Duration> {

@@ -92,6 +92,11 @@ impl Replies {
         self.sent.get(at).copied().filter(|number| *number != NONE)
     }
 
+    /// The request with this number is not answered yet.
+    pub(super) fn owes(&self, number: u64) -> bool {
+        self.sent.contains(&number)
+    }
+
     /// This request is answered, and those before it are or never will be.
     fn answered(&mut self, count: u64) {
         let through = usize::try_from((count + 1).saturating_sub(self.before)).unwrap_or(usize::MAX).min(self.sent.len());
@@ -167,6 +172,10 @@ impl Stream {
 impl Streams {
     pub(super) fn get(&mut self, stream: u16) -> Option<&mut Stream> {
         self.all.get_mut(usize::from(stream))
+    }
+
+    pub(super) fn replies(&self, stream: u16) -> Option<&Replies> {
+        self.all.get(usize::from(stream)).map(|stream| &stream.replies)
     }
 
     /// The stream of a shard's requests, where it is known and open.

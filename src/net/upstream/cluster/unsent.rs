@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use super::again::Order;
 use super::core::{Core, State};
 use super::entry::{Entry, Kind, Phase, VisibleFrames};
 use super::gather::{Part, Progress, Target};
@@ -10,6 +11,11 @@ use respguard_engine::command::{CommandId, ConnectionEffect};
 use respguard_engine::pipeline::finding::Fault;
 use respguard_resp::encode;
 
+/// Why a request does not go that would overtake what was sent before it.
+const UNANSWERED: &str = "what was sent before it has not been answered in time";
+/// Why one does not go once more.
+const OVERTAKEN: &str = "its node refused it, and may have run what was sent behind it";
+
 impl Core {
     pub(super) fn give_up(&self, state: &mut State, place: usize, now: Instant) {
         // Its time has not begun.
@@ -17,8 +23,9 @@ impl Core {
             return;
         }
         let silent = self.given_up_node(&state.queue[place]);
+        let (waits_for_late, order) = (self.waits_for_late(state, place), state.order_behind(place));
         let entry = &mut state.queue[place];
-        let is_over = now >= entry.unsent_by;
+        let is_over = now >= entry.unsent_by || order == Order::Lost;
         match &mut entry.kind {
             Kind::Gather(gather) => {
                 let is_lost = |part: &Part| is_over || self.part_node(part).is_some_and(|node| self.nodes.is_given_up(&node));
@@ -37,6 +44,8 @@ impl Core {
                 let name = if entry.command == CommandId::UNKNOWN { "the request".to_owned() } else { name };
                 let is_alone = matches!(entry.kind, Kind::Blocking(_) | Kind::Watch | Kind::Subscribe(_));
                 let why = match (entry.slot, self.no_lease.take(), silent) {
+                    _ if waits_for_late => UNANSWERED.to_owned(),
+                    _ if order != Order::Kept => OVERTAKEN.to_owned(),
                     (_, _, Some(node)) => format!("node {node} does not answer"),
                     (_, Some(why), None) if is_alone => why.to_string(),
                     (Some(slot), _, None) => format!("no node serves slot {slot}"),

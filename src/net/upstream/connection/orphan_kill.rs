@@ -25,6 +25,13 @@ impl Link {
         self.orphans.borrow().iter().chain(&*self.orphan_kills.borrow()).cloned().collect()
     }
 
+    /// Those that it has not begun to end, or not come to the end of, are ended by another one, too.
+    pub fn give_orphans_to(&self, other: &Rc<Link>) {
+        let begun = self.orphan_kills.borrow().clone();
+        let left = self.orphans.take();
+        left.into_iter().chain(begun).for_each(|orphan| other.kill_orphan(orphan));
+    }
+
     /// How to kill this connection, which is abandoned with replies outstanding, at the server.
     pub fn orphan(&self) -> Option<OrphanedConnection> {
         let state = self.state.borrow();

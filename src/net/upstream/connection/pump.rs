@@ -9,13 +9,15 @@ use super::head_of_line::LONG;
 use super::held_up::Stop;
 use super::reading::Reading;
 use super::wire::Wire;
-use super::{Link, Loss, Phase, State, fault_all};
+use super::{Link, Loss, LostReply, Phase, State, fault_all};
 use crate::net::clock;
 use crate::net::upstream::cluster::HeadFault;
 use crate::net::upstream::{Admitted, Recipient};
 use crate::telemetry::label::{Direction, RequestClass, Side};
 use respguard_engine::link::breaker::is_state_error;
-use respguard_engine::link::inflight::{Class, Owner};
+use respguard_engine::link::inflight::{Class, Cut, Owner};
+use respguard_engine::link::owed::Owed;
+use respguard_engine::pipeline::finding::Fault;
 use respguard_engine::pipeline::reading::Part;
 use respguard_engine::session::subscription::Arrival;
 
@@ -122,12 +124,37 @@ impl Link {
     fn give_up_head(&self, HeadFault { fault, frames, orphan }: HeadFault) -> bool {
         self.head_orphan.replace(orphan);
         let mut told = Vec::new();
-        let is_whole =
-            self.state.borrow_mut().inflight.give_up_head(frames, |who, owed, cut| told.push((Rc::clone(who), owed, cut)));
-        fault_all(told, fault);
+        let is_whole = {
+            let inflight = &mut self.state.borrow_mut().inflight;
+            if frames == 0 {
+                told.extend(inflight.recipients().next().map(|who| (Rc::clone(who), Owed::nothing(), Cut::BeforeReply)));
+            }
+            inflight.give_up_head(frames, |who, owed, cut| told.push((Rc::clone(who), owed, cut)))
+        };
+        match fault {
+            Fault::Timeout => self.give_up_late(told),
+            _ => fault_all(told, fault),
+        }
         // It was theirs alone: with what others of this connection lose another one may be meant.
         self.head_orphan.take();
         is_whole
+    }
+
+    /// Nodes may still run what is given up.
+    fn give_up_late(&self, told: Vec<LostReply>) {
+        for (who, owed, cut) in told {
+            match owed.frames() {
+                0 => who.note_late(1),
+                _ if cut == Cut::Late => {}
+                _ => who.fault(owed, Fault::Timeout),
+            }
+            let frames = owed.frames().max(1);
+            match &*self.at_once.borrow() {
+                Some(cluster) => cluster.wait_for_late(Rc::clone(&who), frames),
+                None => who.settle_late(frames),
+            }
+            who.flush();
+        }
     }
 
     pub(super) fn register(&self, cx: &TaskContext<'_>) {

@@ -74,7 +74,8 @@ impl Link {
     /// Whether the server has yet to answer what was sent for the client that this recipient is, be it too late.
     pub fn owes(&self, who: &Rc<dyn Recipient>) -> bool {
         let sender = who.sender();
-        self.state.borrow().inflight.owes(|recipient| std::ptr::eq(recipient.sender(), sender))
+        let owes_late = || self.at_once.borrow().as_ref().is_some_and(|cluster| cluster.owes_late(sender));
+        self.state.borrow().inflight.owes(|recipient| std::ptr::eq(recipient.sender(), sender)) || owes_late()
     }
 
     /// Retires the connection: only clients with outstanding replies on it still send on it.

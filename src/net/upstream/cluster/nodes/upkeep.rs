@@ -3,7 +3,7 @@
 use std::rc::{Rc, Weak};
 use std::time::{Duration, Instant};
 
-use super::super::node::{Node, NodeEvent};
+use super::super::node::{Node, NodeEvent, Used};
 use super::Nodes;
 use crate::net::clock;
 use crate::net::upstream::cluster::settings::NodeName;
@@ -81,16 +81,16 @@ impl Nodes {
         for node in self.nodes.borrow_mut().values_mut() {
             // Its connection shows when it is back.
             let is_given_up = node.is_given_up();
-            node.lanes.retain(|key, used| {
+            let is_used = |key: &LaneKey, used: &Rc<Used>| {
                 let is_unused = now.saturating_duration_since(used.at.get()) >= UNUSED_MAX && used.lane.shared().is_clean();
                 let is_unused = is_unused && !is_given_up;
                 let keep = !revoked.contains(key) && !is_unused;
                 if !keep {
-                    used.lane.close();
                     self.note_change();
                 }
                 keep
-            });
+            };
+            node.close_lanes(is_used);
         }
         if !revoked.is_empty() {
             let connections: Vec<_> = self.connections.borrow().iter().filter_map(Weak::upgrade).collect();
@@ -113,7 +113,7 @@ impl Nodes {
                 NodeEvent::Back => info!(node = %address, "a node of the cluster answers again"),
                 NodeEvent::GivenUp => {
                     warn!(node = %address, "a node of the cluster does not answer: its requests are refused until it does");
-                    node.lanes.drain().for_each(|(_, used)| used.lane.close());
+                    node.close_lanes(|_, _| false);
                     given_up.push(NodeName::clone(address));
                     self.note_change();
                 }
