@@ -43,7 +43,7 @@ pub(super) struct ClientsArgs {
 
 impl ValueEnum for Sort {
     fn value_variants<'a>() -> &'a [Sort] {
-        &Sort::ALL
+        Sort::ALL
     }
 
     fn to_possible_value(&self) -> Option<PossibleValue> {

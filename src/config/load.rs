@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use strum::VariantArray as _;
 use toml::de::DeTable;
 
 use crate::net::address::Address;
@@ -352,13 +353,10 @@ fn refuse_loops(upstream: &Upstream, listen: &Listen, admin: &Admin, findings: &
 }
 
 impl Word for Sharing {
-    const ALL: &'static [Self] = &[Self::Auto, Self::Never];
+    const ALL: &'static [Self] = Self::VARIANTS;
 
     fn as_str(self) -> &'static str {
-        match self {
-            Self::Auto => "auto",
-            Self::Never => "never",
-        }
+        self.into()
     }
 }
 

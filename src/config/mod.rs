@@ -185,7 +185,8 @@ pub struct Credentials {
 }
 
 /// How clients share upstream connections.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, strum::IntoStaticStr, strum::VariantArray)]
+#[strum(serialize_all = "snake_case")]
 pub enum Sharing {
     /// Wherever a client's state allows it.
     #[default]

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use serde_json::{Value, json};
+use strum::IntoStaticStr;
 
 use super::stop::Stop;
 use super::wanted::RunRequest;
@@ -58,7 +59,8 @@ pub(super) struct Finding {
 }
 
 /// What a repair did with one finding.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
 pub(super) enum RepairResult {
     Removed,
     /// Somebody was quicker: it is no longer broken, or no longer there.
@@ -75,14 +77,7 @@ pub(super) enum RepairResult {
 
 impl RepairResult {
     pub(super) fn as_str(self) -> &'static str {
-        match self {
-            RepairResult::Removed => "removed",
-            RepairResult::Fixed => "fixed",
-            RepairResult::Changing => "changing",
-            RepairResult::TooLarge => "too_large",
-            RepairResult::Denied => "denied",
-            RepairResult::Unknown => "unknown",
-        }
+        self.into()
     }
 }
 

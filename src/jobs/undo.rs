@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use serde_json::{Value, json};
+use strum::IntoStaticStr;
 use tracing::info;
 
 use super::answers::{server_ms, told};
@@ -22,7 +23,8 @@ const REPLY_BYTES_MAX: usize = 1024 * 1024;
 const ATTEMPTS_MAX: usize = 5;
 
 /// What came of one thing.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
 enum UndoResult {
     Restored,
     /// Something stands there now.
@@ -34,12 +36,7 @@ enum UndoResult {
 
 impl UndoResult {
     fn as_str(&self) -> &'static str {
-        match self {
-            UndoResult::Restored => "restored",
-            UndoResult::Stands => "stands",
-            UndoResult::Expired => "expired",
-            UndoResult::Failed(_) => "failed",
-        }
+        self.into()
     }
 }
 

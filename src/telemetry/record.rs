@@ -1,6 +1,6 @@
 //! The JSON form of a violation, the same over HTTP, in the stream and in the file.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::Serialize;
 
@@ -64,36 +64,20 @@ impl Record {
 
 /// Milliseconds since 1970.
 pub fn unix_ms(time: SystemTime) -> u64 {
-    u64::try_from(since_1970(time).as_millis()).unwrap_or(u64::MAX)
+    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// `2026-03-01T12:00:00.250Z` (RFC 3339).
 pub fn rfc3339(time: SystemTime) -> String {
-    let since = since_1970(time);
-    let (days, seconds) = (since.as_secs() / 86_400, since.as_secs() % 86_400);
-    let (year, month, day) = civil(days);
-    let (hour, minute, second, ms) = (seconds / 3600, seconds / 60 % 60, seconds % 60, since.subsec_millis());
-    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{ms:03}Z")
-}
-
-fn since_1970(time: SystemTime) -> Duration {
-    time.duration_since(UNIX_EPOCH).unwrap_or_default()
-}
-
-/// The date so many days after 1970-01-01: years are counted from March, so that the leap day is their last.
-fn civil(days: u64) -> (u64, u64, u64) {
-    let from_march_of_0 = days + 719_468;
-    let (era, day_of_era) = (from_march_of_0 / 146_097, from_march_of_0 % 146_097);
-    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let month_from_march = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
-    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
-    (era * 400 + year_of_era + u64::from(month <= 2), month, day)
+    // What was before 1970 cannot be written.
+    humantime::format_rfc3339_millis(time.max(UNIX_EPOCH)).to_string()
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use respguard_engine::pipeline::violation::Kind;
 

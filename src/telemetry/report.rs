@@ -78,8 +78,8 @@ impl Default for Reporter {
 impl Reporter {
     /// A reporter that keeps the last `kept_max` violations.
     pub fn new(kept_max: usize) -> Reporter {
-        let state =
-            State { ring: Ring { kept: VecDeque::new(), kept_max, taken: 0 }, windows: Kind::ALL.map(|_| Window::default()) };
+        let ring = Ring { kept: VecDeque::new(), kept_max, taken: 0 };
+        let state = State { ring, windows: Default::default() };
         Reporter { state: Arc::new(Mutex::new(state)), news: watch::Sender::new(0), history: History::default(), sink: None }
     }
 

@@ -29,7 +29,7 @@ const OF_FIXES: [Kind; 3] = [Kind::Aborted, Kind::Unwrapped, Kind::UnknownOutcom
 /// Counters that have no rule, for a process that has just started.
 pub fn show_process() {
     violations(&Arc::from(""), [Kind::PartialFailure]);
-    for kind in Kind::ALL {
+    for kind in Kind::ALL.iter().copied() {
         counter!(names::VIOLATIONS_LOG_SUPPRESSED_TOTAL, key::KIND => kind.as_str()).increment(0);
     }
     for outcome in ReloadOutcome::ALL {

@@ -15,8 +15,7 @@ fn client_id(wire: &mut Wire) -> String {
 
 #[test]
 fn twenty_blocked_clients_delay_nobody() {
-    let redis = RedisServer::start(&[]);
-    let proxy = Proxy::start("", &redis);
+    let (redis, proxy) = Proxy::with_redis("");
     let mut waiting: Vec<Wire> = (0..20).map(|_| proxy.wire()).collect();
     for (place, wire) in waiting.iter_mut().enumerate() {
         wire.send_line(&format!("BLPOP queue:{place} 0"));
@@ -77,8 +76,7 @@ fn a_timeout_longer_than_the_request_deadline_is_no_timeout_of_ours() {
 
 #[test]
 fn a_client_that_leaves_while_blocked_takes_no_element_with_it() {
-    let redis = RedisServer::start(&[]);
-    let proxy = Proxy::start("", &redis);
+    let (redis, proxy) = Proxy::with_redis("");
     for round in 0..10 {
         let mut wire = proxy.wire();
         wire.send_line(&format!("BLPOP q:{round} 0"));
@@ -92,8 +90,7 @@ fn a_client_that_leaves_while_blocked_takes_no_element_with_it() {
 
 #[test]
 fn what_was_pushed_before_the_pop_in_the_same_write_is_popped() {
-    let redis = RedisServer::start(&[]);
-    let proxy = Proxy::start("", &redis);
+    let (_redis, proxy) = Proxy::with_redis("");
     let mut wire = proxy.wire();
     for round in 0..100 {
         let replies = wire.pipeline(&[&format!("LPUSH q job-{round}"), "BLPOP q 5", "GET k", "INCR n"]);
@@ -105,8 +102,7 @@ fn what_was_pushed_before_the_pop_in_the_same_write_is_popped() {
 
 #[test]
 fn commands_behind_a_blocked_pop_wait_for_it() {
-    let redis = RedisServer::start(&[]);
-    let proxy = Proxy::start("", &redis);
+    let (redis, proxy) = Proxy::with_redis("");
     let mut wire = proxy.wire();
     wire.send(&requests(&["SET k before", "BLPOP q 0", "GET k", "SET k after"]));
     assert_eq!(wire.reply(), b"+OK\r\n");
@@ -122,8 +118,7 @@ fn commands_behind_a_blocked_pop_wait_for_it() {
 
 #[test]
 fn a_blocked_read_of_a_stream_sees_what_is_added_after_the_call() {
-    let redis = RedisServer::start(&[]);
-    let proxy = Proxy::start("", &redis);
+    let (redis, proxy) = Proxy::with_redis("");
     let (mut reader, mut writer) = (proxy.wire(), proxy.wire());
     reader.send_line("XREAD BLOCK 0 STREAMS events $");
     eventually("it is blocked", || blocked(&redis) == 1);
@@ -140,8 +135,7 @@ fn a_blocked_read_of_a_stream_sees_what_is_added_after_the_call() {
 
 #[test]
 fn client_unblock_reaches_a_blocked_client_of_the_proxy() {
-    let redis = RedisServer::start(&[]);
-    let proxy = Proxy::start("", &redis);
+    let (redis, proxy) = Proxy::with_redis("");
     let mut others: Vec<Wire> = (0..4).map(|_| proxy.wire()).collect();
     for (place, other) in others.iter_mut().enumerate() {
         let mut wire = proxy.wire();
@@ -163,8 +157,7 @@ fn client_unblock_reaches_a_blocked_client_of_the_proxy() {
 
 #[test]
 fn wait_answers_for_the_clients_own_writes() {
-    let redis = RedisServer::start(&[]);
-    let proxy = Proxy::start("", &redis);
+    let (_redis, proxy) = Proxy::with_redis("");
     let mut wire = proxy.wire();
     assert_eq!(wire.pipeline(&["SET k v", "WAIT 0 100", "GET k"])[1..], [":0\r\n", "$1\r\nv\r\n"]);
     let start = Instant::now();

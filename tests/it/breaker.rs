@@ -114,8 +114,7 @@ fn a_break_lasts_as_long_as_it_is_written_where_the_server_shows_no_life() {
 
 #[test]
 fn what_clients_do_wrong_never_opens_it() {
-    let redis = RedisServer::start(&[]);
-    let proxy = Proxy::start("", &redis);
+    let (_redis, proxy) = Proxy::with_redis("");
     let mut wire = proxy.wire();
     assert_eq!(wire.ask("SET k v"), "+OK\r\n");
     for _ in 0..30 {

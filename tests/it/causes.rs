@@ -38,8 +38,7 @@ fn a_refused_member_is_named_to_the_others_with_its_error() {
 
 #[test]
 fn what_a_preflight_predicts_is_told_to_the_others() {
-    let redis = RedisServer::start(&[]);
-    let proxy = Proxy::start(&login("guarded"), &redis);
+    let (redis, proxy) = Proxy::with_redis(&login("guarded"));
     let mut wire = proxy.wire();
     redis.ask("SET sess:u string");
     let wrong = "WRONGTYPE Operation against a key holding the wrong kind of value";
@@ -62,8 +61,7 @@ fn script(on_partial: &str) -> String {
 
 #[test]
 fn a_missing_script_and_a_consumer_group_that_exists_are_failures_of_a_member() {
-    let redis = RedisServer::start(&[]);
-    let proxy = Proxy::start(&script("report"), &redis);
+    let (redis, proxy) = Proxy::with_redis(&script("report"));
     let mut wire = proxy.wire();
     assert!(wire.pipeline(&["SET k:1 v", SCRIPT])[1].starts_with("-NOSCRIPT "));
     eventually("it is torn", || proxy.groups("script", "torn") == 1.0);
@@ -90,8 +88,7 @@ fn a_missing_script_and_a_consumer_group_that_exists_are_failures_of_a_member() 
 
 #[test]
 fn outside_of_groups_they_are_answers() {
-    let redis = RedisServer::start(&[]);
-    let proxy = Proxy::start("", &redis);
+    let (redis, proxy) = Proxy::with_redis("");
     let mut wire = proxy.wire();
     redis.ask("XGROUP CREATE x:1 g $ MKSTREAM");
     assert!(wire.pipeline(&["SET k:1 v", SCRIPT])[1].starts_with("-NOSCRIPT "));
@@ -101,8 +98,7 @@ fn outside_of_groups_they_are_answers() {
 
 #[test]
 fn a_pipeline_without_a_write_is_counted_and_not_told() {
-    let redis = RedisServer::start(&[]);
-    let proxy = Proxy::start("", &redis);
+    let (redis, proxy) = Proxy::with_redis("");
     let mut wire = proxy.wire();
     redis.ask("SET string v");
     let failed = || proxy.metric("respguard_partial_failures_total", &[("where", "pipeline")]);

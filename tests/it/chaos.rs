@@ -202,8 +202,7 @@ fn a_lease_that_stalls_in_a_transaction_is_ended_too() {
 
 #[test]
 fn errors_about_memory_and_replicas_pass_as_they_are_and_close_nothing() {
-    let redis = RedisServer::start(&[]);
-    let proxy = Proxy::start("", &redis);
+    let (redis, proxy) = Proxy::with_redis("");
     let (mut wire, mut direct) = (proxy.wire(), redis.wire());
     assert_eq!(wire.ask("SET k v"), "+OK\r\n");
     assert_eq!(direct.ask("CONFIG SET maxmemory 1"), "+OK\r\n");

@@ -124,8 +124,7 @@ fn who_has_finished_sending_is_answered_what_takes_long() {
 
 #[test]
 fn the_deadlines_that_hold_without_configuration_let_a_stall_of_the_server_pass() {
-    let redis = RedisServer::start(&[]);
-    let proxy = Proxy::start("", &redis);
+    let (redis, proxy) = Proxy::with_redis("");
     let (mut wire, mut direct) = (proxy.wire(), redis.wire());
     assert_eq!(wire.ask("PING"), "+PONG\r\n");
     direct.send_line("DEBUG SLEEP 2.5");

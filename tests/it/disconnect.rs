@@ -1,12 +1,11 @@
 //! What a client that leaves, or says that it will, is still given and what it leaves behind.
 
 use crate::harness::wire::requests;
-use crate::harness::{Proxy, RedisServer, Twin, eventually};
+use crate::harness::{Proxy, Twin, eventually};
 
 #[test]
 fn a_client_that_leaves_behind_a_blocked_pop_loses_nothing_whatever_it_sent_next() {
-    let redis = RedisServer::start(&[]);
-    let proxy = Proxy::start("", &redis);
+    let (redis, proxy) = Proxy::with_redis("");
     let blocked = || redis.info("clients", "blocked_clients");
     for next in ["GET a", "SELECT 1", "HELLO 3", "SUBSCRIBE x", "MONITOR", "RESET", "QUIT", "WATCH a", "CLIENT UNBLOCK 1"] {
         let mut wire = proxy.wire();
@@ -22,8 +21,7 @@ fn a_client_that_leaves_behind_a_blocked_pop_loses_nothing_whatever_it_sent_next
 
 #[test]
 fn so_does_one_whose_pop_blocks_only_after_it_has_left() {
-    let redis = RedisServer::start(&[]);
-    let proxy = Proxy::start("", &redis);
+    let (redis, proxy) = Proxy::with_redis("");
     let mut wire = proxy.wire();
     wire.send(&requests(&["WATCH a", "DEBUG SLEEP 0.5", "BLPOP queue 0", "SELECT 1"]));
     eventually("it has been read", || proxy.metric("respguard_commands_total", &[("command", "blpop")]) == 1.0);

@@ -58,8 +58,7 @@ fn what_follows_an_unsubscribe_leaves_no_state_on_a_lease() {
 
 #[test]
 fn a_reset_inside_a_transaction_comes_behind_the_replies_before_it() {
-    let redis = RedisServer::start(&[]);
-    let proxy = Proxy::start("", &redis);
+    let (_redis, proxy) = Proxy::with_redis("");
     let mut wire = proxy.wire();
     assert_eq!(
         wire.pipeline(&["SET k v", "MULTI", "SET k w", "RESET", "GET k"]),
@@ -173,8 +172,7 @@ fn a_queue_that_is_full_is_answered_while_the_server_stays_away() {
 
 #[test]
 fn a_blocked_client_that_leaves_while_it_waits_for_its_turn_is_not_waited_for() {
-    let redis = RedisServer::start(&[]);
-    let proxy = Proxy::start("", &redis);
+    let (redis, proxy) = Proxy::with_redis("");
     let mut wire = proxy.wire();
     wire.send(&requests(&["BLPOP q 0", "SELECT 1"]));
     eventually("it is blocked", || redis.info("clients", "blocked_clients") == 1);
@@ -247,8 +245,7 @@ fn a_question_of_our_own_does_not_keep_clients_from_timing_out() {
 
 #[test]
 fn a_split_transaction_keeps_its_own_replies_where_ttls_are_looked_at() {
-    let redis = RedisServer::start(&[]);
-    let proxy = Proxy::start("[[ttl]]\nname = \"sessions\"\nkeys = [\"s:*\"]\n", &redis);
+    let (_redis, proxy) = Proxy::with_redis("[[ttl]]\nname = \"sessions\"\nkeys = [\"s:*\"]\n");
     let mut wire = proxy.wire();
     for (line, reply) in [("MULTI", "+OK\r\n"), ("SET s:1 x", "+QUEUED\r\n"), ("EXEC", "*1\r\n+OK\r\n"), ("PING", "+PONG\r\n")] {
         assert_eq!(wire.ask(line), reply);
@@ -295,8 +292,7 @@ fn a_watch_after_a_lost_watch_stays_off_the_next_clients_connection() {
 
 #[test]
 fn a_large_request_of_a_client_that_sends_nothing_more_is_answered() {
-    let redis = RedisServer::start(&[]);
-    let proxy = Proxy::start("", &redis);
+    let (_redis, proxy) = Proxy::with_redis("");
     for _ in 0..5 {
         let mut wire = proxy.wire();
         wire.send(&words(&[b"SET", b"k", &vec![b'x'; 3_000_000]]));

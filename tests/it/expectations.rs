@@ -46,8 +46,7 @@ fn told(proxy: &Proxy, kind: &str, rule: &str, times: f64) {
 #[test]
 fn members_of_groups_are_judged_at_every_level() {
     for level in ["observe", "transaction", "guarded"] {
-        let redis = RedisServer::start(&[]);
-        let proxy = Proxy::start(&format!("{RULES}{}", group(level)), &redis);
+        let (redis, proxy) = Proxy::with_redis(&format!("{RULES}{}", group(level)));
         redis.ask("MSET rt:a x must:a y");
         let mut wire = proxy.wire();
         let members = ["DEL rt:a", "SADD s:a 1", "GET must:a"];
@@ -65,8 +64,7 @@ fn members_of_groups_are_judged_at_every_level() {
 #[test]
 fn a_long_array_of_exec_is_judged_while_it_passes() {
     for level in ["transaction", "guarded"] {
-        let redis = RedisServer::start(&[]);
-        let proxy = Proxy::start(&format!("{RULES}{}", group(level)), &redis);
+        let (redis, proxy) = Proxy::with_redis(&format!("{RULES}{}", group(level)));
         let value = "x".repeat(400_000);
         (0..8).for_each(|_| drop(redis.ask(&format!("RPUSH l:a {value}"))));
         let list = redis.ask("LRANGE l:a 0 -1");
@@ -98,8 +96,7 @@ fn a_group_that_fails_as_a_whole_is_judged_too() {
 
 #[test]
 fn replies_within_the_clients_own_transaction_are_judged() {
-    let redis = RedisServer::start(&[]);
-    let proxy = Proxy::start(RULES, &redis);
+    let (_redis, proxy) = Proxy::with_redis(RULES);
     let lines = ["MULTI", "DEL rt:a", "SET n 1", "GET must:a", "GET n", "EXEC", "PING"];
     let array = format!("*4\r\n:0\r\n+OK\r\n{MISSING}$1\r\n1\r\n");
     let expected = ["+OK\r\n", "+QUEUED\r\n", "+QUEUED\r\n", "+QUEUED\r\n", "+QUEUED\r\n", &array, "+PONG\r\n"];
@@ -120,8 +117,7 @@ fn replies_within_the_clients_own_transaction_are_judged() {
 
 #[test]
 fn what_a_transaction_did_not_run_is_not_judged() {
-    let redis = RedisServer::start(&[]);
-    let proxy = Proxy::start(RULES, &redis);
+    let (redis, proxy) = Proxy::with_redis(RULES);
     let mut wire = proxy.wire();
     assert_eq!(wire.pipeline(&["MULTI", "GET must:a", "DISCARD"]).concat(), "+OK\r\n+QUEUED\r\n+OK\r\n");
     let aborted = "-EXECABORT Transaction discarded because of previous errors.\r\n";

@@ -247,8 +247,7 @@ fn sigterm_ends_within_the_drain_timeout_even_when_the_server_does_not_answer() 
 
 #[test]
 fn sigint_is_as_good_as_sigterm() {
-    let redis = RedisServer::start(&[]);
-    let proxy = Proxy::start("", &redis);
+    let (_redis, proxy) = Proxy::with_redis("");
     assert_eq!(proxy.wire().ask("PING"), "+PONG\r\n");
     crate::harness::signal(proxy.pid(), "INT");
     assert_eq!(proxy.ended().status.code(), Some(0));
@@ -332,8 +331,7 @@ fn a_client_too_many_is_told_so_and_a_place_that_becomes_free_is_given_again() {
 
 #[test]
 fn the_admin_endpoint_tells_what_it_has() {
-    let redis = RedisServer::start(&[]);
-    let proxy = Proxy::start("[[group]]\nname = \"pair\"\nkeys = [\"pair:*\"]\n", &redis);
+    let (_redis, proxy) = Proxy::with_redis("[[group]]\nname = \"pair\"\nkeys = [\"pair:*\"]\n");
     let mut wires: Vec<Wire> = (0..3).map(|_| proxy.wire()).collect();
     for wire in &mut wires {
         wire.pipeline(&["SET k v", "GET k", "NOSUCH", "client id"]);

@@ -26,8 +26,7 @@ fn unfixed(proxy: &Proxy) -> f64 {
 #[test]
 fn no_write_is_lost_of_a_user_who_may_not_set_ttls() {
     for rights in ["-pexpire", "-@all +set +incr +lpush +pttl +multi +exec +auth"] {
-        let redis = RedisServer::start(&[]);
-        let proxy = Proxy::start(FIX, &redis);
+        let (redis, proxy) = Proxy::with_redis(FIX);
         let mut wire = user(&redis, &proxy, rights);
         let replies = wire.pipeline(&["SET s:a 1", "INCR s:a", "SET other 1", "LPUSH s:l x"]);
         assert_eq!(replies.concat(), "+OK\r\n:2\r\n+OK\r\n:1\r\n", "{rights}");
@@ -44,8 +43,7 @@ fn no_write_is_lost_of_a_user_who_may_not_set_ttls() {
 
 #[test]
 fn a_right_that_is_taken_away_later_costs_what_is_under_way_and_no_more() {
-    let redis = RedisServer::start(&[]);
-    let proxy = Proxy::start(FIX, &redis);
+    let (redis, proxy) = Proxy::with_redis(FIX);
     let mut wire = user(&redis, &proxy, "");
     assert_eq!(wire.ask("INCR s:a"), ":1\r\n");
     assert!(is_fixed(&redis, "s:a"));
@@ -85,8 +83,7 @@ fn groups_of_every_kind_are_fixed_within_their_transaction() {
     for (level, more) in
         [("transaction", ""), ("guarded", ""), ("transaction", "order = \"any\""), ("guarded", "order = \"any\"")]
     {
-        let redis = RedisServer::start(&[]);
-        let proxy = Proxy::start(&format!("{FIX}{}", group(level, more)), &redis);
+        let (redis, proxy) = Proxy::with_redis(&format!("{FIX}{}", group(level, more)));
         let mut wire = proxy.wire();
         let case = format!("{level} {more}");
         let (incr, sadd) = ("INCR n:1", "SADD s:1 x");
@@ -114,8 +111,7 @@ fn groups_of_every_kind_are_fixed_within_their_transaction() {
 
 #[test]
 fn a_guarded_group_of_a_user_without_the_right_runs_unfixed() {
-    let redis = RedisServer::start(&[]);
-    let proxy = Proxy::start(&format!("{FIX}{}", group("guarded", "")), &redis);
+    let (redis, proxy) = Proxy::with_redis(&format!("{FIX}{}", group("guarded", "")));
     let mut wire = user(&redis, &proxy, "-pexpire");
     assert_eq!(wire.pipeline(&["INCR n:1", "SADD s:1 x"]).concat(), ":1\r\n:1\r\n");
     assert_eq!(pttl(&redis, "s:1"), -1);
@@ -173,8 +169,7 @@ fn keys_without_ttl(redis: &RedisServer) -> Vec<&'static str> {
 /// A write that fails changes nothing, and so does what was added to it.
 #[test]
 fn a_failed_write_gives_no_ttl() {
-    let redis = RedisServer::start(&[]);
-    let proxy = Proxy::start(FIX, &redis);
+    let (redis, proxy) = Proxy::with_redis(FIX);
     let mut wire = proxy.wire();
     let keys = keys_without_ttl(&redis);
     let none_has_one = || keys.iter().all(|key| pttl(&redis, key) == -1);
@@ -215,8 +210,7 @@ fn a_failed_member_gives_no_ttl_and_one_that_did_write_does() {
 
 #[test]
 fn within_the_clients_own_transaction_a_missing_ttl_is_only_told() {
-    let redis = RedisServer::start(&[]);
-    let proxy = Proxy::start(FIX, &redis);
+    let (redis, proxy) = Proxy::with_redis(FIX);
     let mut wire = proxy.wire();
     assert_eq!(wire.pipeline(&["MULTI", "INCR s:1", "EXEC", "PING"]).concat(), "+OK\r\n+QUEUED\r\n*1\r\n:1\r\n+PONG\r\n");
     for line in ["MULTI", "INCR s:2", "EXEC"] {
@@ -229,8 +223,7 @@ fn within_the_clients_own_transaction_a_missing_ttl_is_only_told() {
 /// The first INCR of a rate limiter gets its TTL in the same transaction, the later ones do not prolong it.
 #[test]
 fn a_rate_limiter_counts_within_one_window() {
-    let redis = RedisServer::start(&[]);
-    let proxy = Proxy::start(FIX, &redis);
+    let (redis, proxy) = Proxy::with_redis(FIX);
     let mut wires = [proxy.wire(), proxy.wire()];
     assert_eq!(wires[0].ask("INCR s:rate"), ":1\r\n");
     let first = pttl(&redis, "s:rate");

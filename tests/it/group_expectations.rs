@@ -11,8 +11,7 @@ commands = ["SETEX rt:{user}:{token} * *", "SADD sess:{user} {token}", { match =
 
 #[test]
 fn members_in_any_order_are_applied_together() {
-    let redis = RedisServer::start(&[]);
-    let proxy = Proxy::start(ANY_ORDER, &redis);
+    let (redis, proxy) = Proxy::with_redis(ANY_ORDER);
     let members = ["SETEX rt:u:t 60 v", "SADD sess:u t", "EXPIRE sess:u 60"];
     let mut wire = proxy.wire();
     for (round, order) in [[0, 1, 2], [1, 0, 2], [2, 1, 0], [1, 2, 0]].into_iter().enumerate() {
@@ -60,8 +59,7 @@ fn replies_that_do_not_agree_are_told_and_left_as_they_are() {
 
 #[test]
 fn replies_that_do_not_agree_are_partial_where_the_rule_fails_them() {
-    let redis = RedisServer::start(&[]);
-    let proxy = Proxy::start(&blob("on_partial = \"fail\""), &redis);
+    let (redis, proxy) = Proxy::with_redis(&blob("on_partial = \"fail\""));
     redis.ask("MSET blob:1 x info:1 x blob:2 x");
     let mut wire = proxy.wire();
     assert_eq!(wire.pipeline(&["DEL blob:1", "DEL info:1"]).concat(), ":1\r\n:1\r\n");
@@ -78,8 +76,7 @@ commands = [{ match = "DEL rt:{user}:{old}", expect = ">= 1" }, { match = "EXPIR
 
 #[test]
 fn a_member_that_does_not_do_what_is_expected_is_told_with_its_place() {
-    let redis = RedisServer::start(&[]);
-    let proxy = Proxy::start(ROTATE, &redis);
+    let (redis, proxy) = Proxy::with_redis(ROTATE);
     redis.ask("SET rt:u:1 x");
     let mut wire = proxy.wire();
     assert_eq!(wire.pipeline(&["DEL rt:u:1", "SET rt:u:2 x"]).concat(), ":1\r\n+OK\r\n");
@@ -102,8 +99,7 @@ commands = [
 
 #[test]
 fn an_optional_member_behind_another_command_of_the_same_write_belongs_to_the_group() {
-    let redis = RedisServer::start(&[]);
-    let proxy = Proxy::start(PREVIEW, &redis);
+    let (redis, proxy) = Proxy::with_redis(PREVIEW);
     let mut wire = proxy.wire();
     let mut monitor = redis.wire();
     monitor.ask("MONITOR");

@@ -75,8 +75,7 @@ fn bare(members: &[&str]) -> Vec<String> {
 
 #[test]
 fn a_group_in_one_write_becomes_one_transaction() {
-    let redis = RedisServer::start(&[]);
-    let proxy = Proxy::start(LOGIN, &redis);
+    let (redis, proxy) = Proxy::with_redis(LOGIN);
     let mut monitor = Monitor::on(&redis);
     let mut wire = proxy.wire();
     assert_eq!(wire.pipeline(&MEMBERS).concat(), REPLIES);
@@ -213,8 +212,7 @@ fn captures_that_do_not_agree_are_no_group() {
 
 #[test]
 fn groups_and_foreign_commands_stand_side_by_side_in_one_write() {
-    let redis = RedisServer::start(&[]);
-    let proxy = Proxy::start(LOGIN, &redis);
+    let (redis, proxy) = Proxy::with_redis(LOGIN);
     let mut monitor = Monitor::on(&redis);
     let mut wire = proxy.wire();
     let other: Vec<String> = MEMBERS.iter().map(|line| line.replace("ann", "bob")).collect();
@@ -241,8 +239,7 @@ fn groups_and_foreign_commands_stand_side_by_side_in_one_write() {
 
 #[test]
 fn the_form_without_templates_takes_each_run_of_matching_keys() {
-    let redis = RedisServer::start(&[]);
-    let proxy = Proxy::start(BLOB, &redis);
+    let (redis, proxy) = Proxy::with_redis(BLOB);
     let mut monitor = Monitor::on(&redis);
     let mut wire = proxy.wire();
     let run = ["HSET blobs:1 bytes abc", "HSET info:1 size 3", "EXPIRE info:1 100", "MSET blobs:2 a blobs:3 b"];
@@ -389,8 +386,7 @@ fn sees_half(redis: &RedisServer, rounds: u32, longest: Duration) -> bool {
 
 #[test]
 fn a_reader_never_sees_half_a_group() {
-    let redis = RedisServer::start(&[]);
-    let proxy = Proxy::start("[[group]]\nname = \"pair\"\nkeys = [\"pair:*\"]\n", &redis);
+    let (redis, proxy) = Proxy::with_redis("[[group]]\nname = \"pair\"\nkeys = [\"pair:*\"]\n");
     let stop = std::sync::atomic::AtomicBool::new(false);
     std::thread::scope(|scope| {
         for writer in 0..3 {
@@ -414,8 +410,7 @@ fn a_reader_never_sees_half_a_group() {
 
 #[test]
 fn without_rules_a_reader_does_see_halves() {
-    let redis = RedisServer::start(&[]);
-    let proxy = Proxy::start("", &redis);
+    let (redis, proxy) = Proxy::with_redis("");
     let mut wire = proxy.wire();
     // Two writes far apart in one pipeline: the server serves others between two reads of its socket.
     let mut bytes = request("SET pair:a 1");
@@ -434,8 +429,7 @@ fn without_rules_a_reader_does_see_halves() {
 
 #[test]
 fn members_that_come_after_each_others_replies_pass_unwrapped_and_promptly() {
-    let redis = RedisServer::start(&[]);
-    let proxy = Proxy::start(LOGIN, &redis);
+    let (redis, proxy) = Proxy::with_redis(LOGIN);
     let mut monitor = Monitor::on(&redis);
     let mut wire = proxy.wire();
     let start = Instant::now();

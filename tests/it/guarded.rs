@@ -41,8 +41,7 @@ fn user(redis: &RedisServer, proxy: &Proxy, rights: &str) -> Wire {
 
 #[test]
 fn replies_are_native_in_both_protocols() {
-    let redis = RedisServer::start(&[]);
-    let proxy = Proxy::start(LOGIN, &redis);
+    let (redis, proxy) = Proxy::with_redis(LOGIN);
     let mut wire = proxy.wire();
     assert_eq!(wire.pipeline(&MEMBERS).concat(), REPLIES);
     wire.send_line("HELLO 3");
@@ -59,8 +58,7 @@ fn replies_are_native_in_both_protocols() {
 
 #[test]
 fn a_member_that_would_fail_keeps_the_group_from_running() {
-    let redis = RedisServer::start(&[]);
-    let proxy = Proxy::start(LOGIN, &redis);
+    let (redis, proxy) = Proxy::with_redis(LOGIN);
     let mut wire = proxy.wire();
     redis.ask("SET sess:ann text");
     let why = not_applied(&would_answer("member 2 of 4 (SADD)", WRONGTYPE));
@@ -81,8 +79,7 @@ fn a_member_that_would_fail_keeps_the_group_from_running() {
 
 #[test]
 fn what_the_arguments_tell_is_refused_before_anything_is_sent() {
-    let redis = RedisServer::start(&[]);
-    let proxy = Proxy::start(LOGIN, &redis);
+    let (redis, proxy) = Proxy::with_redis(LOGIN);
     let mut wire = proxy.wire();
     assert_eq!(wire.ask("SET behind 0"), "+OK\r\n");
     let lines = ["SETEX rt:ann:t1 0 token", "SADD sess:ann t1", "INCR logins:ann", "PING"];
@@ -100,8 +97,7 @@ fn what_the_arguments_tell_is_refused_before_anything_is_sent() {
 
 #[test]
 fn a_user_without_eval_is_refused_or_served_by_a_transaction_as_the_rule_says() {
-    let redis = RedisServer::start(&[]);
-    let proxy = Proxy::start(LOGIN, &redis);
+    let (redis, proxy) = Proxy::with_redis(LOGIN);
     let mut wire = user(&redis, &proxy, "-eval");
     let why = not_applied("its preflight cannot run: this user may not run EVAL");
     assert_eq!(wire.pipeline(&MEMBERS), [&*why, &why, &why, &why]);
@@ -121,8 +117,7 @@ fn a_user_without_eval_is_refused_or_served_by_a_transaction_as_the_rule_says() 
 #[test]
 fn rights_that_are_taken_away_later_never_let_a_group_run_unguarded() {
     for right in ["-eval", "-set", "-watch", "resetkeys ~rt:* ~sess:* ~logins:*"] {
-        let redis = RedisServer::start(&[]);
-        let proxy = Proxy::start(LOGIN, &redis);
+        let (redis, proxy) = Proxy::with_redis(LOGIN);
         let mut wire = user(&redis, &proxy, "");
         assert_eq!(wire.pipeline(&MEMBERS).concat(), REPLIES);
         redis.ask("FLUSHALL");
@@ -186,8 +181,7 @@ fn a_refused_group_leaves_its_guard_to_nobody_but_those_who_listen() {
 
 #[test]
 fn who_may_not_delete_leaves_a_guard_for_a_millisecond() {
-    let redis = RedisServer::start(&[]);
-    let proxy = Proxy::start(LOGIN, &redis);
+    let (redis, proxy) = Proxy::with_redis(LOGIN);
     let mut wire = user(&redis, &proxy, "-del");
     redis.ask("SET sess:ann text");
     assert_eq!(wire.pipeline(&MEMBERS)[1], WRONGTYPE);
@@ -226,8 +220,7 @@ fn a_group_that_would_make_the_server_compare_too_many_keys_is_not_sent() {
 fn a_user_who_may_only_read_some_keys_is_guarded_too() {
     let rules =
         "[[group]]\nname = \"login\"\natomic = \"guarded\"\ncommands = [\"HGET conf:{user} *\", \"HSET seen:{user} *  *\"]\n";
-    let redis = RedisServer::start(&[]);
-    let proxy = Proxy::start(&rules.replace("*  *", "* *"), &redis);
+    let (redis, proxy) = Proxy::with_redis(&rules.replace("*  *", "* *"));
     let mut wire = user(&redis, &proxy, "resetkeys %R~conf:* ~seen:* ~respguard:guard:*");
     assert_eq!(wire.pipeline(&["HGET conf:ann a", "HSET seen:ann a 1"]).concat(), "$-1\r\n:1\r\n");
     redis.ask("SET conf:ann text");
@@ -238,8 +231,7 @@ fn a_user_who_may_only_read_some_keys_is_guarded_too() {
 
 #[test]
 fn a_read_only_replica_applies_nothing() {
-    let redis = RedisServer::start(&[]);
-    let proxy = Proxy::start(LOGIN, &redis);
+    let (redis, proxy) = Proxy::with_redis(LOGIN);
     let mut wire = proxy.wire();
     assert_eq!(wire.pipeline(&MEMBERS).concat(), REPLIES);
     let before = redis.ask("DEBUG DIGEST");
@@ -256,8 +248,7 @@ fn a_read_only_replica_applies_nothing() {
 fn a_server_out_of_memory_applies_nothing_of_a_group_that_would_fail() {
     let rules =
         "[[group]]\nname = \"login\"\natomic = \"guarded\"\ncommands = [\"SREM sess:{user} *\", \"HDEL seen:{user} *\"]\n";
-    let redis = RedisServer::start(&[]);
-    let proxy = Proxy::start(rules, &redis);
+    let (redis, proxy) = Proxy::with_redis(rules);
     let mut wire = proxy.wire();
     redis.ask("SADD sess:ann t1");
     redis.ask("SET seen:ann text");
@@ -291,8 +282,7 @@ fn a_server_that_forgets_its_scripts_guards_all_the_same() {
 #[test]
 fn what_others_change_meanwhile_tears_nothing() {
     let rules = "[[group]]\nname = \"upload\"\natomic = \"guarded\"\ncommands = [\"SET blob:{id} *\", \"INCR uploads\", \"HSET info:{id} state *\", \"INCR done\"]\n";
-    let redis = RedisServer::start(&[]);
-    let proxy = Proxy::start(rules, &redis);
+    let (redis, proxy) = Proxy::with_redis(rules);
     let over = Arc::new(AtomicBool::new(false));
     let writer = {
         let (mut wire, over) = (redis.wire(), Arc::clone(&over));
@@ -329,8 +319,7 @@ fn what_others_change_meanwhile_tears_nothing() {
 /// Another client's change between preflight and transaction, made certain: the server is held while both wait.
 #[test]
 fn a_group_whose_keys_others_change_is_tried_again() {
-    let redis = RedisServer::start(&[]);
-    let proxy = Proxy::start(LOGIN, &redis);
+    let (redis, proxy) = Proxy::with_redis(LOGIN);
     let mut wire = proxy.wire();
     assert_eq!(wire.pipeline(&MEMBERS).concat(), REPLIES);
     let over = Arc::new(AtomicBool::new(false));

@@ -119,8 +119,7 @@ fn id_in_multi(redis: &RedisServer) -> Option<String> {
 
 #[test]
 fn in_a_transaction_that_is_lost_large_commands_are_taken_as_small_ones_are() {
-    let redis = RedisServer::start(&[]);
-    let proxy = Proxy::start("", &redis);
+    let (redis, proxy) = Proxy::with_redis("");
     for bytes in SIZES {
         let mut wire = proxy.wire();
         assert_eq!(wire.ask("MULTI"), "+OK\r\n");
@@ -167,8 +166,7 @@ fn without_a_server_or_a_lease_large_commands_are_refused_and_their_client_stays
 
 #[test]
 fn a_connection_that_is_lost_under_a_large_command_costs_the_client_that_command_alone() {
-    let redis = RedisServer::start(&[]);
-    let proxy = Proxy::start("", &redis);
+    let (redis, proxy) = Proxy::with_redis("");
     let mut wire = proxy.wire();
     let sent = sized("SET k V", 3_000_000);
     let (first, rest) = sent.split_at(200_000);

@@ -43,8 +43,7 @@ fn ask(wire: &mut Wire, line: &str, value: &[u8], rest: &str) -> String {
 #[test]
 fn a_rule_that_concerns_a_command_concerns_it_at_any_length_up_to_8_mib() {
     for length in [100, 65_000, 66_000, 3 * 1024 * 1024] {
-        let redis = RedisServer::start(&[]);
-        let proxy = Proxy::start(RULES, &redis);
+        let (redis, proxy) = Proxy::with_redis(RULES);
         redis.ask("SET keep:1 x EX 50");
         redis.ask("SET once:1 x");
         let (mut wire, value) = (proxy.wire(), vec![b'v'; length]);
@@ -67,8 +66,7 @@ fn a_rule_that_concerns_a_command_concerns_it_at_any_length_up_to_8_mib() {
 
 #[test]
 fn beyond_8_mib_every_rule_tells_what_it_did_not_look_at() {
-    let redis = RedisServer::start(&[]);
-    let proxy = Proxy::start(RULES, &redis);
+    let (_redis, proxy) = Proxy::with_redis(RULES);
     let (mut wire, value) = (proxy.wire(), vec![b'v'; 9 * 1024 * 1024]);
     for (line, rule) in [("SET flag:1", "flagged"), ("SET fix:1", "fixed"), ("SET keep:1", "kept"), ("SET rej:1", "rejected")] {
         assert_eq!(ask(&mut wire, line, &value, ""), "+OK\r\n");
@@ -106,8 +104,7 @@ fn a_value_that_is_too_long_is_refused_by_its_header() {
 
 #[test]
 fn a_guard_that_flags_tells_a_large_value_by_its_header() {
-    let redis = RedisServer::start(&[]);
-    let proxy = Proxy::start("[[guard]]\nname = \"told\"\ncommands = [\"APPEND ...\"]\nvalue_bytes_max = 2000\n", &redis);
+    let (_redis, proxy) = Proxy::with_redis("[[guard]]\nname = \"told\"\ncommands = [\"APPEND ...\"]\nvalue_bytes_max = 2000\n");
     let mut wire = proxy.wire();
     assert_eq!(ask(&mut wire, "APPEND k", &vec![b'v'; 9 << 20], ""), format!(":{}\r\n", 9 << 20));
     assert_eq!((proxy.violated("guard", "told"), proxy.violated("too_large", "told")), (1.0, 0.0));

@@ -138,8 +138,7 @@ fn recorded(folder: &Path, proxy: &Proxy) -> PathBuf {
 
 #[test]
 fn what_is_learnt_from_a_recording_explains_it() {
-    let redis = RedisServer::start(&[]);
-    let proxy = Proxy::start("", &redis);
+    let (_redis, proxy) = Proxy::with_redis("");
     let folder = tempfile::tempdir().expect("a folder");
     let recording = recorded(folder.path(), &proxy);
     let learnt = || command().arg("learn").arg(&recording).output().expect("the program starts");
@@ -192,8 +191,7 @@ fn learning_needs_the_token_and_is_not_for_others_pages() {
 
 #[test]
 fn learning_and_recording_take_turns_and_the_end_of_the_proxy_ends_both() {
-    let redis = RedisServer::start(&[]);
-    let proxy = Proxy::start("", &redis);
+    let (_redis, proxy) = Proxy::with_redis("");
     let folder = tempfile::tempdir().expect("a folder");
     let out = folder.path().join("learnt.toml");
     let child = learn(&proxy, "10m", &out);

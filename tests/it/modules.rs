@@ -27,8 +27,7 @@ fn has_documents(redis: &RedisServer) -> bool {
 
 #[test]
 fn a_group_with_a_document_is_applied_whole_or_not_at_all() {
-    let redis = RedisServer::start(&[]);
-    let proxy = Proxy::start(RULES, &redis);
+    let (redis, proxy) = Proxy::with_redis(RULES);
     for protocol in ["2", "3"] {
         redis.ask("FLUSHALL");
         redis.ask("ACL SETUSER writer on >pw ~doc:* +@all +multi +exec");
@@ -55,8 +54,7 @@ fn a_group_with_a_document_is_applied_whole_or_not_at_all() {
 
 #[test]
 fn a_document_is_put_back_where_another_member_fails() {
-    let redis = RedisServer::start(&[]);
-    let proxy = Proxy::start(RULES, &redis);
+    let (redis, proxy) = Proxy::with_redis(RULES);
     let mut wire = proxy.wire();
     let visit = ["JSON.NUMINCRBY doc:1 $.visits 1", "INCR visits"];
     if !has_documents(&redis) {
@@ -86,8 +84,7 @@ fn a_document_is_put_back_where_another_member_fails() {
 
 #[test]
 fn a_document_has_the_ttl_that_its_rule_wants() {
-    let redis = RedisServer::start(&[]);
-    let proxy = Proxy::start(RULES, &redis);
+    let (redis, proxy) = Proxy::with_redis(RULES);
     let mut wire = proxy.wire();
     if !has_documents(&redis) {
         assert!(wire.ask("JSON.SET draft:1 $ 5").starts_with("-ERR unknown command"));

@@ -56,8 +56,7 @@ fn each_way_to_miss_a_group_is_told_in_the_words_of_the_rule() {
 
 #[test]
 fn what_is_no_near_miss_is_not_told() {
-    let redis = RedisServer::start(&[]);
-    let proxy = Proxy::start(LOGIN, &redis);
+    let (_redis, proxy) = Proxy::with_redis(LOGIN);
     let mut wire = proxy.wire();
     let whole = ["SETEX rt:u:t 60 v", "SADD sess:u t", "EXPIRE sess:u 60"];
     wire.pipeline(&whole);
@@ -89,8 +88,7 @@ fn members_of_which_the_rest_comes_later_are_no_near_miss() {
 
 #[test]
 fn it_is_told_once_a_second_for_each_connection() {
-    let redis = RedisServer::start(&[]);
-    let proxy = Proxy::start(LOGIN, &redis);
+    let (_redis, proxy) = Proxy::with_redis(LOGIN);
     let lines = ["SETEX rt:u:t 60 v", "SADD sess:u t", "EXPIRE sess:u 120"];
     let (mut wire, mut other) = (proxy.wire(), proxy.wire());
     for _ in 0..20 {

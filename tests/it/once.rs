@@ -41,8 +41,7 @@ fn markers(redis: &RedisServer) -> usize {
 
 #[test]
 fn the_same_group_again_is_told_and_another_is_applied() {
-    let redis = RedisServer::start(&[]);
-    let proxy = Proxy::start(&by_id(""), &redis);
+    let (redis, proxy) = Proxy::with_redis(&by_id(""));
     assert_eq!(proxy.groups("pay", "duplicate"), 0.0, "it is there before it counts");
     assert_eq!(proxy.violated("duplicate", "pay"), 0.0);
     let mut wire = proxy.wire();
@@ -63,8 +62,7 @@ fn the_same_group_again_is_told_and_another_is_applied() {
 
 #[test]
 fn what_did_not_run_leaves_no_marker() {
-    let redis = RedisServer::start(&[]);
-    let proxy = Proxy::start(&by_id(""), &redis);
+    let (redis, proxy) = Proxy::with_redis(&by_id(""));
     let mut wire = proxy.wire();
     redis.ask("SET log:{a} text");
     assert!(wire.pipeline(&PAY)[1].starts_with("-WRONGTYPE"));
@@ -78,8 +76,7 @@ fn what_did_not_run_leaves_no_marker() {
 
 #[test]
 fn after_its_time_a_group_is_applied_again() {
-    let redis = RedisServer::start(&[]);
-    let proxy = Proxy::start(&rules("once = \"300ms\"\nonce_key = \"{id}\""), &redis);
+    let (redis, proxy) = Proxy::with_redis(&rules("once = \"300ms\"\nonce_key = \"{id}\""));
     let mut wire = proxy.wire();
     assert_eq!(wire.pipeline(&PAY).concat(), ":5\r\n:1\r\n");
     eventually("the marker has gone", || markers(&redis) == 0);
@@ -88,8 +85,7 @@ fn after_its_time_a_group_is_applied_again() {
 
 #[test]
 fn by_their_digest_groups_are_the_same_whose_bytes_are() {
-    let redis = RedisServer::start(&[]);
-    let proxy = Proxy::start(&rules("once = \"10m\"\nonce_key = \"digest\""), &redis);
+    let (redis, proxy) = Proxy::with_redis(&rules("once = \"10m\"\nonce_key = \"digest\""));
     let mut wire = proxy.wire();
     assert_eq!(wire.pipeline(&PAY).concat(), ":5\r\n:1\r\n");
     assert_duplicate(&wire.pipeline(&PAY));
@@ -103,8 +99,7 @@ fn by_their_digest_groups_are_the_same_whose_bytes_are() {
 
 #[test]
 fn what_was_answered_the_first_time_is_answered_again() {
-    let redis = RedisServer::start(&[]);
-    let proxy = Proxy::start(&by_id("on_duplicate = \"replay\""), &redis);
+    let (redis, proxy) = Proxy::with_redis(&by_id("on_duplicate = \"replay\""));
     let (mut wire, mut other) = (proxy.wire(), proxy.wire());
     assert_eq!(wire.pipeline(&PAY).concat(), ":5\r\n:1\r\n");
     eventually("the replies are kept", || markers(&redis) == 2);
@@ -161,8 +156,7 @@ fn replies_beyond_16_kib_are_not_kept() {
 
 #[test]
 fn a_marker_of_another_version_is_a_marker() {
-    let redis = RedisServer::start(&[]);
-    let proxy = Proxy::start(&by_id("on_duplicate = \"replay\""), &redis);
+    let (redis, proxy) = Proxy::with_redis(&by_id("on_duplicate = \"replay\""));
     let mut wire = proxy.wire();
     wire.pipeline(&PAY);
     eventually("the replies are kept", || markers(&redis) == 2);
@@ -176,8 +170,7 @@ fn a_marker_of_another_version_is_a_marker() {
 
 #[test]
 fn whoever_may_not_ask_for_the_marker_or_set_it_is_refused() {
-    let redis = RedisServer::start(&[]);
-    let proxy = Proxy::start(&by_id(""), &redis);
+    let (redis, proxy) = Proxy::with_redis(&by_id(""));
     for (user, rights, said) in [
         ("one", "-get", "whether it was applied before may not be asked: "),
         ("two", "resetkeys %R~respguard:* ~balance:* ~log:*", "its preflight cannot run"),

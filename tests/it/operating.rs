@@ -52,8 +52,7 @@ fn status_says_what_a_person_asks_first_and_ends_as_the_proxy_stands() {
 
 #[test]
 fn groups_are_a_table_of_what_became_of_them() {
-    let redis = RedisServer::start(&[]);
-    let proxy = Proxy::start(PAIR, &redis);
+    let (_redis, proxy) = Proxy::with_redis(PAIR);
     assert_eq!(proxy.wire().pipeline(&["SET a:1 v", "SET b:1 v"]).concat(), "+OK\r\n+OK\r\n");
     eventually("it is counted", || proxy.groups("pair", "applied") == 1.0);
     assert_eq!(
@@ -64,8 +63,7 @@ fn groups_are_a_table_of_what_became_of_them() {
 
 #[test]
 fn violations_are_shown_and_followed_as_they_come() {
-    let redis = RedisServer::start(&[]);
-    let proxy = Proxy::start(GUARD, &redis);
+    let (_redis, proxy) = Proxy::with_redis(GUARD);
     let mut wire = proxy.wire();
     assert!(wire.ask("KEYS *").starts_with("-ERR"));
     eventually("it is kept", || told(&proxy, &["violations"]).lines().count() == 1);
@@ -94,8 +92,7 @@ fn violations_are_shown_and_followed_as_they_come() {
 
 #[test]
 fn top_prints_one_frame_for_scripts_and_wants_a_terminal_else() {
-    let redis = RedisServer::start(&[]);
-    let proxy = Proxy::start(&[PAIR, GUARD].concat(), &redis);
+    let (_redis, proxy) = Proxy::with_redis(&[PAIR, GUARD].concat());
     let mut wire = proxy.wire();
     wire.ask("CLIENT SETNAME billing");
     wire.pipeline(&["SET a:1 v", "SET b:1 v"]);
@@ -114,8 +111,7 @@ fn top_prints_one_frame_for_scripts_and_wants_a_terminal_else() {
 
 #[test]
 fn an_operator_switches_the_rules_off_until_the_next_reload() {
-    let redis = RedisServer::start(&[]);
-    let proxy = Proxy::start(GUARD, &redis);
+    let (_redis, proxy) = Proxy::with_redis(GUARD);
     let mut wires = [proxy.wire(), proxy.wire(), proxy.wire()];
     let are_refused = |wires: &mut [crate::harness::Wire]| {
         wires.iter_mut().map(|wire| wire.ask("KEYS *").starts_with("-ERR")).collect::<Vec<_>>()
@@ -138,8 +134,7 @@ fn an_operator_switches_the_rules_off_until_the_next_reload() {
 
 #[test]
 fn a_reload_that_is_refused_says_why_and_ends_with_1() {
-    let redis = RedisServer::start(&[]);
-    let proxy = Proxy::start(GUARD, &redis);
+    let (redis, proxy) = Proxy::with_redis(GUARD);
     let (_folder, good) = kept(&proxy);
     proxy.rewrite(&Setup::new(&redis).rules("[[guard]]\nname = \"no-keys\"\ncommands = [\"KEYZ *\"]\n"));
     let output = command().args(["reload", "--config"]).arg(&good).output().expect("the program starts");
@@ -149,8 +144,7 @@ fn a_reload_that_is_refused_says_why_and_ends_with_1() {
 
 #[test]
 fn a_drain_from_the_shell_ends_the_process_in_good_order() {
-    let redis = RedisServer::start(&[]);
-    let proxy = Proxy::start(GUARD, &redis);
+    let (_redis, proxy) = Proxy::with_redis(GUARD);
     let (_folder, file) = kept(&proxy);
     let mut wire = proxy.wire();
     assert_eq!(wire.ask("SET k v"), "+OK\r\n");

@@ -10,7 +10,7 @@ use respguard_engine::command::Table;
 use respguard_engine::preflight::is_decidable;
 
 use crate::harness::wire::words;
-use crate::harness::{Proxy, RedisServer, Wire, text};
+use crate::harness::{Proxy, Wire, text};
 
 const GROUPS: u64 = 3000;
 /// Groups that are enough to find torn ones without a preflight.
@@ -341,8 +341,7 @@ fn is_error(reply: &[u8]) -> bool {
 
 /// Tries random groups through a proxy whose group has this level.
 fn run(level: &str, groups: u64, seed: u64) -> Tried {
-    let redis = RedisServer::start(&[]);
-    let proxy = Proxy::start(&format!("[[group]]\nname = \"f\"\nkeys = [\"f:*\"]\natomic = \"{level}\"\n"), &redis);
+    let (redis, proxy) = Proxy::with_redis(&format!("[[group]]\nname = \"f\"\nkeys = [\"f:*\"]\natomic = \"{level}\"\n"));
     let (mut client, mut direct) = (proxy.wire(), redis.wire());
     let mut generator = Generator { rng: Rng::with_seed(seed) };
     let (mut tried, begun) = (Tried::default(), Instant::now());

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::harness::wire::requests;
-use crate::harness::{Proxy, RedisServer, Twin, eventually, request, text};
+use crate::harness::{Proxy, Twin, eventually, request, text};
 
 #[test]
 fn confirmations_are_those_of_redis_in_resp2() {
@@ -64,8 +64,7 @@ fn many_channels_in_one_command_are_confirmed_one_by_one() {
 
 #[test]
 fn a_message_goes_from_one_client_to_the_other_in_both_protocols() {
-    let redis = RedisServer::start(&[]);
-    let proxy = Proxy::start("", &redis);
+    let (_redis, proxy) = Proxy::with_redis("");
     let (mut two, mut three, mut publisher) = (proxy.wire(), proxy.wire(), proxy.wire());
     assert!(three.ask("HELLO 3").starts_with('%'));
     assert_eq!(two.ask("SUBSCRIBE news"), "*3\r\n$9\r\nsubscribe\r\n$4\r\nnews\r\n:1\r\n");
@@ -87,8 +86,7 @@ fn a_message_goes_from_one_client_to_the_other_in_both_protocols() {
 
 #[test]
 fn messages_and_replies_of_a_resp3_subscriber_both_arrive_in_their_order() {
-    let redis = RedisServer::start(&[]);
-    let proxy = Proxy::start("", &redis);
+    let (_redis, proxy) = Proxy::with_redis("");
     let (mut subscriber, mut publisher) = (proxy.wire(), proxy.wire());
     subscriber.ask("HELLO 3");
     subscriber.ask("SUBSCRIBE news");
@@ -129,8 +127,7 @@ fn a_client_that_publishes_to_itself_sees_message_and_reply() {
 
 #[test]
 fn after_its_last_unsubscribe_a_client_is_an_ordinary_one() {
-    let redis = RedisServer::start(&[]);
-    let proxy = Proxy::start("", &redis);
+    let (_redis, proxy) = Proxy::with_redis("");
     let mut wire = proxy.wire();
     for _ in 0..20 {
         wire.send(&requests(&["SUBSCRIBE a", "UNSUBSCRIBE a", "SET k v", "GET k"]));
@@ -177,8 +174,7 @@ fn subscribing_inside_multi_answers_what_redis_answers() {
 
 #[test]
 fn a_subscriber_is_closed_when_its_upstream_is_lost_and_others_are_not() {
-    let redis = RedisServer::start(&[]);
-    let proxy = Proxy::start("", &redis);
+    let (redis, proxy) = Proxy::with_redis("");
     let (mut subscriber, mut other) = (proxy.wire(), proxy.wire());
     subscriber.ask("SUBSCRIBE a");
     assert_eq!(other.ask("PING"), "+PONG\r\n");
@@ -189,8 +185,7 @@ fn a_subscriber_is_closed_when_its_upstream_is_lost_and_others_are_not() {
 
 #[test]
 fn monitor_shows_what_other_clients_do() {
-    let redis = RedisServer::start(&[]);
-    let proxy = Proxy::start("", &redis);
+    let (redis, proxy) = Proxy::with_redis("");
     let (mut monitor, mut other) = (proxy.wire(), proxy.wire());
     assert_eq!(monitor.ask("MONITOR"), "+OK\r\n");
     for round in 0..20 {

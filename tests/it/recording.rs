@@ -74,8 +74,7 @@ fn a_recording_has_what_clients_send_but_no_password_and_is_explained_with_its_t
 
 #[test]
 fn only_one_recording_is_made_at_a_time_and_one_that_nobody_reads_makes_room() {
-    let redis = RedisServer::start(&[]);
-    let proxy = Proxy::start("", &redis);
+    let (_redis, proxy) = Proxy::with_redis("");
     let folder = tempfile::tempdir().expect("a folder");
     let (first, second) = (folder.path().join("first"), folder.path().join("second"));
     let mut child = begin(&proxy, 600, &first);
@@ -124,8 +123,7 @@ fn a_recording_needs_the_token_where_there_is_one() {
 
 #[test]
 fn a_reader_that_stands_still_costs_entries_and_no_traffic() {
-    let redis = RedisServer::start(&[]);
-    let proxy = Proxy::start("", &redis);
+    let (_redis, proxy) = Proxy::with_redis("");
     // Asked for and never read.
     let mut reader = Wire::connect(proxy.admin_port());
     reader.send(b"POST /record?seconds=600 HTTP/1.0\r\nHost: localhost\r\n\r\n");
@@ -143,8 +141,7 @@ fn a_reader_that_stands_still_costs_entries_and_no_traffic() {
 
 #[test]
 fn nobody_is_answered_who_could_come_from_elsewhere() {
-    let redis = RedisServer::start(&[]);
-    let proxy = Proxy::start("", &redis);
+    let (_redis, proxy) = Proxy::with_redis("");
     let (status, _) = proxy.http("POST", "/record?seconds=1", &[("Origin", "http://evil.example")]);
     assert_eq!(status, 403);
     let (status, body) = proxy.http("POST", "/record?seconds=0", &[]);

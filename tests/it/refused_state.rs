@@ -137,8 +137,7 @@ fn nothing_runs_behind_a_change_of_db_user_or_protocol_that_could_not_be_carried
 
 #[test]
 fn what_the_server_itself_refuses_changes_nothing() {
-    let redis = RedisServer::start(&[]);
-    let proxy = Proxy::start("", &redis);
+    let (_redis, proxy) = Proxy::with_redis("");
     let mut wire = proxy.wire();
     for change in ["SELECT 99", "AUTH ann p", "HELLO 3 AUTH ann p", "HELLO 4"] {
         let replies = wire.pipeline(&[change, "SET k v"]);

@@ -22,8 +22,7 @@ fn reload(proxy: &Proxy) -> (u16, serde_json::Value) {
 
 #[test]
 fn the_answer_to_a_reload_comes_when_every_worker_follows_the_new_rules() {
-    let redis = RedisServer::start(&[]);
-    let proxy = Proxy::start(PAIR, &redis);
+    let (redis, proxy) = Proxy::with_redis(PAIR);
     // Enough clients for both workers.
     let mut wires: Vec<_> = (0..6).map(|_| proxy.wire()).collect();
     for round in 1..=5 {
@@ -48,8 +47,7 @@ fn the_answer_to_a_reload_comes_when_every_worker_follows_the_new_rules() {
 
 #[test]
 fn what_is_under_way_is_finished_and_counted_under_the_rules_that_planned_it() {
-    let redis = RedisServer::start(&[]);
-    let proxy = Proxy::start(PAIR, &redis);
+    let (redis, proxy) = Proxy::with_redis(PAIR);
     let mut wire = proxy.wire();
     assert_eq!(wire.ask("SET b:1 v"), "+OK\r\n");
     redis.pause();
@@ -83,8 +81,7 @@ fn a_beginning_that_was_held_under_other_rules_goes_on_under_the_new_ones() {
 
 #[test]
 fn a_bad_file_changes_nothing_and_says_what_is_wrong() {
-    let redis = RedisServer::start(&[]);
-    let proxy = Proxy::start(PAIR, &redis);
+    let (redis, proxy) = Proxy::with_redis(PAIR);
     let mut wire = proxy.wire();
     proxy.rewrite(&Setup::new(&redis).rules("[[group]]\nname = \"pair\"\ncommands = [\"SETXE a\", \"SET b *\"]\n"));
     let (status, answer) = reload(&proxy);
@@ -104,8 +101,7 @@ fn a_bad_file_changes_nothing_and_says_what_is_wrong() {
 
 #[test]
 fn a_hangup_reads_the_rules_again_and_what_needs_a_restart_is_named() {
-    let redis = RedisServer::start(&[]);
-    let proxy = Proxy::start("", &redis);
+    let (redis, proxy) = Proxy::with_redis("");
     let mut wire = proxy.wire();
     proxy.rewrite(&Setup::new(&redis).top("workers = 3").listen("clients_max = 77").rules(PAIR));
     signal(proxy.pid(), "HUP");
@@ -127,8 +123,7 @@ fn a_hangup_reads_the_rules_again_and_what_needs_a_restart_is_named() {
 
 #[test]
 fn check_compares_a_file_with_what_runs() {
-    let redis = RedisServer::start(&[]);
-    let proxy = Proxy::start(PAIR, &redis);
+    let (redis, proxy) = Proxy::with_redis(PAIR);
     let check = || {
         let output = command().args(["check", "--running", "--config"]).arg(proxy.config()).output().expect("it starts");
         (output.status.code(), text(&output.stdout))
@@ -161,8 +156,7 @@ fn without_a_file_there_is_nothing_to_read_again_and_a_token_is_wanted_where_the
 
 #[test]
 fn replies_keep_their_order_while_rules_change_under_traffic() {
-    let redis = RedisServer::start(&[]);
-    let proxy = Proxy::start(PAIR, &redis);
+    let (redis, proxy) = Proxy::with_redis(PAIR);
     let over = AtomicBool::new(false);
     std::thread::scope(|scope| {
         let clients: Vec<_> = (0..4)

@@ -1,7 +1,7 @@
 //! CLIENT REPLY: what the client does not want to see is left out, and rules hold all the same.
 
 use crate::harness::wire::requests;
-use crate::harness::{Proxy, RedisServer, Twin, eventually, request};
+use crate::harness::{Proxy, Twin, eventually, request};
 
 const RULES: &str = r#"
 [[guard]]
@@ -111,8 +111,7 @@ fn that_a_subscription_is_refused_is_a_reply_and_its_confirmation_is_none() {
 
 #[test]
 fn rules_hold_in_every_reply_mode() {
-    let redis = RedisServer::start(&[]);
-    let proxy = Proxy::start(RULES, &redis);
+    let (redis, proxy) = Proxy::with_redis(RULES);
     redis.ask("SET kept 1");
     let mut wire = proxy.wire();
     let silent = ["FLUSHDB", "SET s:1 x", "SET f:1 x", "SET w:1 x", "DEL rt:none", "INCR n:1", "SADD set:1 x"];
@@ -141,8 +140,7 @@ fn rules_hold_in_every_reply_mode() {
 
 #[test]
 fn what_a_client_cannot_silence_inside_a_transaction_is_said() {
-    let redis = RedisServer::start(&[]);
-    let proxy = Proxy::start(RULES, &redis);
+    let (_redis, proxy) = Proxy::with_redis(RULES);
     let mut wire = proxy.wire();
     let replies = wire.pipeline(&["MULTI", "INCR n", "CLIENT REPLY OFF", "EXEC", "PING"]);
     assert!(replies[2].starts_with("-ERR respguard: CLIENT REPLY inside MULTI is not possible"), "{replies:?}");

@@ -34,8 +34,7 @@ fn aborted(group: &str, why: &str) -> String {
 
 #[test]
 fn two_deletes_that_must_both_find_their_key_do_or_do_nothing() {
-    let redis = RedisServer::start(&[]);
-    let proxy = Proxy::start(RULES, &redis);
+    let (redis, proxy) = Proxy::with_redis(RULES);
     let mut wire = proxy.wire();
     for (set, why) in [
         ("MSET x:1 1 y:1 1", "member 1 of 2 (DEL) requires exists"),
@@ -59,8 +58,7 @@ fn two_deletes_that_must_both_find_their_key_do_or_do_nothing() {
 
 #[test]
 fn a_token_is_rotated_only_if_the_old_one_is_still_there() {
-    let redis = RedisServer::start(&[]);
-    let proxy = Proxy::start(RULES, &redis);
+    let (redis, proxy) = Proxy::with_redis(RULES);
     let mut wire = proxy.wire();
     let rotate = ["DEL rt:ann:t1", "SETEX rt:ann:t2 100 x"];
     let why = |why| aborted("rotate", why);
@@ -85,8 +83,7 @@ fn a_token_is_rotated_only_if_the_old_one_is_still_there() {
 
 #[test]
 fn a_value_is_swapped_only_if_it_is_the_old_one() {
-    let redis = RedisServer::start(&[]);
-    let proxy = Proxy::start(RULES, &redis);
+    let (redis, proxy) = Proxy::with_redis(RULES);
     let mut wire = proxy.wire();
     let swap = ["ECHO one", "SET value:1 two"];
     let unmet = aborted("swap", "member 2 of 2 (SET) requires = {old}");
@@ -101,8 +98,7 @@ fn a_value_is_swapped_only_if_it_is_the_old_one() {
 
 #[test]
 fn of_clients_that_swap_the_same_value_one_does() {
-    let redis = RedisServer::start(&[]);
-    let proxy = Proxy::start(RULES, &redis);
+    let (redis, proxy) = Proxy::with_redis(RULES);
     for round in 0..50 {
         redis.ask("SET value:1 old");
         let won: usize = std::thread::scope(|scope| {
@@ -121,8 +117,7 @@ fn of_clients_that_swap_the_same_value_one_does() {
 
 #[test]
 fn what_may_not_be_asked_is_not_taken_for_true() {
-    let redis = RedisServer::start(&[]);
-    let proxy = Proxy::start(RULES, &redis);
+    let (redis, proxy) = Proxy::with_redis(RULES);
     redis.ask("SET value:1 one");
     redis.ask("ACL SETUSER app on >pw ~* +@all -get -type");
     let mut wire = proxy.wire();
@@ -136,8 +131,7 @@ fn what_may_not_be_asked_is_not_taken_for_true() {
 
 #[test]
 fn what_changes_while_it_is_asked_is_asked_again() {
-    let redis = RedisServer::start(&[]);
-    let proxy = Proxy::start(RULES, &redis);
+    let (redis, proxy) = Proxy::with_redis(RULES);
     let stop = Arc::new(AtomicBool::new(false));
     let other = {
         let (stop, mut wire) = (Arc::clone(&stop), redis.wire());

@@ -50,8 +50,7 @@ pub(super) fn assert_nothing_is_left(redis: &RedisServer) {
 #[test]
 fn a_script_that_fails_takes_the_whole_group_back() {
     for protocol in ["2", "3"] {
-        let redis = RedisServer::start(&[]);
-        let proxy = Proxy::start(RULES, &redis);
+        let (redis, proxy) = Proxy::with_redis(RULES);
         assert_eq!(proxy.groups("script", "rolled_back"), 0.0, "it is there before it counts");
         let mut wire = proxy.wire();
         wire.send_line(&format!("HELLO {protocol}"));
@@ -76,8 +75,7 @@ fn a_script_that_fails_takes_the_whole_group_back() {
 
 #[test]
 fn an_error_that_a_script_catches_counts() {
-    let redis = RedisServer::start(&[]);
-    let proxy = Proxy::start(RULES, &redis);
+    let (redis, proxy) = Proxy::with_redis(RULES);
     let mut wire = proxy.wire();
     redis.ask("SET {u}:n text");
     let script = "redis.call('SET',KEYS[1],'x') redis.pcall('INCR',KEYS[2]) return 1";
@@ -89,8 +87,7 @@ fn an_error_that_a_script_catches_counts() {
 
 #[test]
 fn what_cannot_be_kept_does_not_run() {
-    let redis = RedisServer::start(&[]);
-    let proxy = Proxy::start(RULES, &redis);
+    let (redis, proxy) = Proxy::with_redis(RULES);
     let mut wire = proxy.wire();
     redis.wire().send(&words(&[b"SET", b"{r}:big", &vec![b'x'; 200_000]]));
     eventually("it is set", || redis.ask("STRLEN {r}:big") == ":200000\r\n");
@@ -126,8 +123,7 @@ fn what_cannot_be_kept_does_not_run() {
 
 #[test]
 fn a_marker_of_what_was_rolled_back_is_none() {
-    let redis = RedisServer::start(&[]);
-    let proxy = Proxy::start(RULES, &redis);
+    let (redis, proxy) = Proxy::with_redis(RULES);
     let mut wire = proxy.wire();
     let pay = ["HINCRBY {b}:balance p1 5", "LSET {b}:log 0 p1"];
     let replies = wire.pipeline(&pay);
@@ -142,8 +138,7 @@ fn a_marker_of_what_was_rolled_back_is_none() {
 
 #[test]
 fn who_waits_is_not_woken_by_what_is_taken_back() {
-    let redis = RedisServer::start(&[]);
-    let proxy = Proxy::start(RULES, &redis);
+    let (redis, proxy) = Proxy::with_redis(RULES);
     redis.ask("SET {r}:text x");
     let mut waiting = redis.wire();
     waiting.send_line("BLPOP {r}:list 0");
@@ -158,8 +153,7 @@ fn who_waits_is_not_woken_by_what_is_taken_back() {
 
 #[test]
 fn readers_see_all_or_nothing_and_what_others_write_is_never_lost() {
-    let redis = RedisServer::start(&[]);
-    let proxy = Proxy::start(RULES, &redis);
+    let (redis, proxy) = Proxy::with_redis(RULES);
     redis.ask("SET {r}:text x");
     let stop = AtomicBool::new(false);
     let written = std::thread::scope(|scope| {
@@ -196,8 +190,7 @@ const GROWS: &str = "redis.call('SET',KEYS[1],string.rep('x',1000000)) return re
 
 #[test]
 fn where_memory_is_used_up_nothing_runs_and_what_used_it_up_is_taken_back() {
-    let redis = RedisServer::start(&[]);
-    let proxy = Proxy::start(RULES, &redis);
+    let (redis, proxy) = Proxy::with_redis(RULES);
     let mut wire = proxy.wire();
     let group = |script: &str| [eval(script, &["2", "{u}:v", "{u}:n", "one"]), push("one")];
     assert_eq!(ask(&mut wire, &group(SCRIPT)).concat(), ":1\r\n:1\r\n");
@@ -257,8 +250,7 @@ fn what_the_log_of_writes_restores_is_what_was_there() {
 #[test]
 fn an_answer_that_is_too_long_to_be_kept_until_its_end_is_told_as_applied_or_taken_back() {
     const LONG: &str = "redis.call('SET',KEYS[1],ARGV[1]) return string.rep('x',17*1024*1024)";
-    let redis = RedisServer::start(&[]);
-    let proxy = Proxy::start(RULES, &redis);
+    let (redis, proxy) = Proxy::with_redis(RULES);
     let mut wire = proxy.wire();
     let replies = ask(&mut wire, &[eval(LONG, &["2", "{u}:v", "{u}:n", "one"]), push("one")]);
     let why = "-COMMITTED group script was applied, its replies are too long to be kept";

@@ -28,8 +28,7 @@ reply_bytes_max = 20
 
 #[test]
 fn a_command_that_its_guard_rejects_is_answered_in_its_place_and_not_sent() {
-    let redis = RedisServer::start(&[]);
-    let proxy = Proxy::start(GUARDS, &redis);
+    let (_redis, proxy) = Proxy::with_redis(GUARDS);
     let mut wire = proxy.wire();
     let replies = wire.pipeline(&["SET a:1 x", "KEYS *", "GET a:1", "flushall ASYNC", "BLPOP l 0", "GET a:1"]);
     let refused = |name: &str, why: &str| format!("-ERR respguard: {name} is refused by guard {why}\r\n");
@@ -50,8 +49,7 @@ fn a_command_that_its_guard_rejects_is_answered_in_its_place_and_not_sent() {
 
 #[test]
 fn a_guard_that_flags_lets_pass_and_tells() {
-    let redis = RedisServer::start(&[]);
-    let proxy = Proxy::start(GUARDS, &redis);
+    let (_redis, proxy) = Proxy::with_redis(GUARDS);
     let mut wire = proxy.wire();
     assert_eq!(
         wire.pipeline(&["SET a:1 x", "SET b x", "GET other", "MGET a:1 c"]).concat(),
@@ -68,8 +66,7 @@ fn a_guard_that_flags_lets_pass_and_tells() {
 
 #[test]
 fn a_transaction_with_a_rejected_command_aborts_as_redis_does() {
-    let redis = RedisServer::start(&[]);
-    let proxy = Proxy::start(GUARDS, &redis);
+    let (_redis, proxy) = Proxy::with_redis(GUARDS);
     let aborted = "-EXECABORT Transaction discarded because of previous errors.\r\n";
     let refused = "-ERR respguard: KEYS is refused by guard no-keys: the command is not allowed\r\n";
     let lines = ["MULTI", "SET a:1 x", "KEYS *", "INCR n", "EXEC", "GET a:1"];
@@ -134,8 +131,7 @@ action = "fail"
 
 #[test]
 fn a_reply_that_is_not_what_is_expected_is_told_or_replaced() {
-    let redis = RedisServer::start(&[]);
-    let proxy = Proxy::start(EXPECTS, &redis);
+    let (redis, proxy) = Proxy::with_redis(EXPECTS);
     redis.ask("MSET rt:u:1 x must:1 x");
     redis.ask("RPUSH must:list x");
     let mut wire = proxy.wire();
@@ -156,8 +152,7 @@ fn ttl(action: &str) -> String {
 
 #[test]
 fn a_write_that_leaves_no_ttl_is_rejected_before_it_is_sent() {
-    let redis = RedisServer::start(&[]);
-    let proxy = Proxy::start(&ttl("action = \"reject\"\nmax = \"60s\""), &redis);
+    let (_redis, proxy) = Proxy::with_redis(&ttl("action = \"reject\"\nmax = \"60s\""));
     let mut wire = proxy.wire();
     let refused = "-ERR respguard: SET is refused by ttl rule sessions: it would leave a key without a TTL\r\n";
     assert_eq!(wire.pipeline(&["SET s:1 x", "GET s:1", "SET other x"]), [refused, "$-1\r\n", "+OK\r\n"]);
@@ -174,8 +169,7 @@ fn a_write_that_leaves_no_ttl_is_rejected_before_it_is_sent() {
 /// What the command by itself says of the lifetime, whatever the spelling.
 #[test]
 fn every_spelling_of_a_lifetime_is_measured() {
-    let redis = RedisServer::start(&[]);
-    let proxy = Proxy::start(&ttl("action = \"reject\"\nmax = \"60s\""), &redis);
+    let (redis, proxy) = Proxy::with_redis(&ttl("action = \"reject\"\nmax = \"60s\""));
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970").as_secs();
     let (near, far) = (now + 30, now + 3600);
     let mut wire = proxy.wire();
@@ -227,8 +221,7 @@ fn every_spelling_of_a_lifetime_is_measured() {
 
 #[test]
 fn what_only_changes_a_lifetime_gives_none() {
-    let redis = RedisServer::start(&[]);
-    let proxy = Proxy::start(&ttl("action = \"reject\""), &redis);
+    let (_redis, proxy) = Proxy::with_redis(&ttl("action = \"reject\""));
     let mut wire = proxy.wire();
     for option in ["XX", "GT"] {
         let replies = wire.pipeline(&["SET s:1 x", &format!("EXPIRE s:1 100 {option}")]);
@@ -242,8 +235,7 @@ fn what_only_changes_a_lifetime_gives_none() {
 
 #[test]
 fn scripts_on_declared_keys_are_looked_at_and_never_fixed() {
-    let redis = RedisServer::start(&[]);
-    let proxy = Proxy::start(&ttl("action = \"fix\"\ndefault = \"50s\""), &redis);
+    let (redis, proxy) = Proxy::with_redis(&ttl("action = \"fix\"\ndefault = \"50s\""));
     let mut wire = proxy.wire();
     let set = "return redis.call('set',KEYS[1],'x')";
     let ask = |wire: &mut crate::harness::Wire, words: &[&str]| {
@@ -287,8 +279,7 @@ fn what_touches_all_keys_touches_those_outside() {
 
 #[test]
 fn no_key_of_a_long_run_is_overlooked() {
-    let redis = RedisServer::start(&[]);
-    let proxy = Proxy::start(&ttl(""), &redis);
+    let (_redis, proxy) = Proxy::with_redis(&ttl(""));
     let mut wire = proxy.wire();
     let writes: Vec<String> = (0..1000).map(|at| format!("SET s:{at} x")).collect();
     wire.pipeline(&writes.iter().map(String::as_str).collect::<Vec<_>>());
@@ -300,8 +291,7 @@ fn no_key_of_a_long_run_is_overlooked() {
 
 #[test]
 fn all_keys_of_one_command_are_fixed() {
-    let redis = RedisServer::start(&[]);
-    let proxy = Proxy::start(&ttl("action = \"fix\"\ndefault = \"50s\""), &redis);
+    let (redis, proxy) = Proxy::with_redis(&ttl("action = \"fix\"\ndefault = \"50s\""));
     let pairs: Vec<String> = (0..300).map(|at| format!("s:{at} x")).collect();
     assert_eq!(proxy.wire().ask(&format!("MSET {}", pairs.join(" "))), "+OK\r\n");
     for at in [0, 64, 299] {
@@ -324,8 +314,7 @@ fn the_clients_own_conditional_lifetime_wins_within_a_batch() {
 
 #[test]
 fn a_write_without_a_ttl_is_fixed_in_its_own_transaction() {
-    let redis = RedisServer::start(&[]);
-    let proxy = Proxy::start(&ttl("action = \"fix\"\ndefault = \"50s\""), &redis);
+    let (redis, proxy) = Proxy::with_redis(&ttl("action = \"fix\"\ndefault = \"50s\""));
     let mut wire = proxy.wire();
     assert_eq!(wire.pipeline(&["PING", "INCR s:1", "INCR s:1", "GET s:1"]), ["+PONG\r\n", ":1\r\n", ":2\r\n", "$1\r\n2\r\n"]);
     let ttl = |key: &str| redis.ask(&format!("PTTL {key}")).trim().trim_start_matches(':').parse::<i64>().expect("a number");
@@ -373,8 +362,7 @@ fn a_group_is_fixed_within_its_transaction() {
 
 #[test]
 fn a_set_keeps_the_ttl_that_there_is() {
-    let redis = RedisServer::start(&[]);
-    let proxy = Proxy::start(&ttl("keep = true"), &redis);
+    let (redis, proxy) = Proxy::with_redis(&ttl("keep = true"));
     redis.ask("SET s:1 x EX 50");
     let mut wire = proxy.wire();
     assert_eq!(wire.pipeline(&["SET s:1 y", "GET s:1", "SET s:2 x"]), ["+OK\r\n", "$1\r\ny\r\n", "+OK\r\n"]);
@@ -387,8 +375,7 @@ fn a_set_keeps_the_ttl_that_there_is() {
 
 #[test]
 fn only_a_sample_is_verified() {
-    let redis = RedisServer::start(&[]);
-    let proxy = Proxy::start(&ttl("sample = 0.25"), &redis);
+    let (_redis, proxy) = Proxy::with_redis(&ttl("sample = 0.25"));
     let mut wire = proxy.wire();
     for key in 0..40 {
         assert_eq!(wire.ask(&format!("SADD s:{key} x")), ":1\r\n");

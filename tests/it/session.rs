@@ -18,8 +18,7 @@ fn client_id(wire: &mut Wire) -> u64 {
 
 #[test]
 fn each_client_has_its_own_db() {
-    let redis = RedisServer::start(&[]);
-    let proxy = Proxy::start("", &redis);
+    let (_redis, proxy) = Proxy::with_redis("");
     let mut wires: Vec<Wire> = (0..8).map(|_| proxy.wire()).collect();
     for (db, wire) in wires.iter_mut().enumerate() {
         let replies = wire.pipeline(&[&format!("SELECT {db}"), &format!("SET k in-{db}"), "GET k"]);
@@ -46,8 +45,7 @@ fn each_client_has_its_own_db() {
 
 #[test]
 fn hello_switches_the_protocol_in_the_middle_of_a_pipeline() {
-    let redis = RedisServer::start(&[]);
-    let proxy = Proxy::start("", &redis);
+    let (_redis, proxy) = Proxy::with_redis("");
     let mut wire = proxy.wire();
     wire.send(&requests(&["HSET h f v", "HGETALL h", "HELLO 3", "HGETALL h", "GET none", "HELLO 2", "HGETALL h", "GET none"]));
     let replies: Vec<String> = wire.replies(8).iter().map(|reply| text(reply)).collect();
@@ -63,8 +61,7 @@ fn hello_switches_the_protocol_in_the_middle_of_a_pipeline() {
 
 #[test]
 fn hello_tells_the_proxys_client_id_and_keeps_the_rest() {
-    let redis = RedisServer::start(&[]);
-    let proxy = Proxy::start("", &redis);
+    let (redis, proxy) = Proxy::with_redis("");
     for version in ["2", "3"] {
         let mut wire = proxy.wire();
         let hello = wire.ask(&format!("HELLO {version}"));
@@ -180,8 +177,7 @@ fn a_password_that_is_no_longer_valid_is_refused() {
 
 #[test]
 fn names_and_ids_are_those_of_the_proxys_clients() {
-    let redis = RedisServer::start(&[]);
-    let proxy = Proxy::start("", &redis);
+    let (redis, proxy) = Proxy::with_redis("");
     let mut wires: Vec<Wire> = (0..6).map(|_| proxy.wire()).collect();
     let mut ids = Vec::new();
     for (place, wire) in wires.iter_mut().enumerate() {
@@ -246,8 +242,7 @@ fn a_client_on_a_connection_of_its_own_is_known_by_what_hello_and_select_said() 
 
 #[test]
 fn client_kill_ends_clients_of_the_proxy_on_any_worker() {
-    let redis = RedisServer::start(&[]);
-    let proxy = Proxy::start("", &redis);
+    let (redis, proxy) = Proxy::with_redis("");
     let mut killer = proxy.wire();
     for by_address in [false, false, true, true] {
         let mut victim = proxy.wire();
@@ -305,8 +300,7 @@ fn with_credentials_of_its_own_the_proxy_logs_in_for_its_clients() {
 
 #[test]
 fn what_every_client_library_says_first_takes_no_connection_of_its_own() {
-    let redis = RedisServer::start(&[]);
-    let proxy = Proxy::start("", &redis);
+    let (redis, proxy) = Proxy::with_redis("");
     let lines =
         ["CLIENT SETNAME app", "CLIENT SETINFO LIB-NAME redis-py", "CLIENT SETINFO LIB-VER 8.0.0", "CLIENT GETNAME", "CLIENT ID"];
     // Redis 7.0 has no CLIENT SETINFO, and then the proxy has none.

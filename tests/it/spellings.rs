@@ -22,8 +22,7 @@ fn state(redis: &RedisServer) -> Vec<String> {
 
 #[test]
 fn every_spelling_is_wrapped_and_passed_on_as_it_was_sent() {
-    let redis = RedisServer::start(&[]);
-    let proxy = Proxy::start(RULES, &redis);
+    let (redis, proxy) = Proxy::with_redis(RULES);
     let mut wire = proxy.wire();
     let fresh = || ["FLUSHALL", "SADD sess:u t", "SET old:u x"].map(|line| redis.ask(line));
     for (round, members) in [

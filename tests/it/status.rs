@@ -94,8 +94,7 @@ fn a_group_shows_how_long_its_rest_takes_and_all_fields_that_are_described() {
 
 #[test]
 fn what_is_logged_changes_while_the_process_runs() {
-    let redis = RedisServer::start(&[]);
-    let proxy = Proxy::start("", &redis);
+    let (_redis, proxy) = Proxy::with_redis("");
     assert_eq!(json(&proxy, "GET", "/log").1["level"], "info");
     assert_eq!(json(&proxy, "POST", "/log?level=error").1["level"], "error");
     let mut wire = proxy.wire();

@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::{Arc, Mutex};
 
-use crate::harness::{Proxy, RedisServer, eventually};
+use crate::harness::{Proxy, eventually};
 
 const ROWS: usize = 40;
 const COLUMNS: usize = 140;
@@ -97,8 +97,7 @@ fn screen(output: &str) -> String {
 
 #[test]
 fn keys_sort_filter_pause_and_end_it() {
-    let redis = RedisServer::start(&[]);
-    let proxy = Proxy::start("", &redis);
+    let (_redis, proxy) = Proxy::with_redis("");
     let mut wire = proxy.wire();
     wire.ask("CLIENT SETNAME billing");
     let program = env!("CARGO_BIN_EXE_respguard");

@@ -82,8 +82,7 @@ fn errors_while_queueing_abort_as_redis_does() {
 
 #[test]
 fn a_watched_key_that_another_client_changes_fails_the_transaction() {
-    let redis = RedisServer::start(&[]);
-    let proxy = Proxy::start("", &redis);
+    let (_redis, proxy) = Proxy::with_redis("");
     let (mut one, mut other) = (proxy.wire(), proxy.wire());
     assert_eq!(one.ask("WATCH k"), "+OK\r\n");
     assert_eq!(other.ask("SET k theirs"), "+OK\r\n");
@@ -106,8 +105,7 @@ fn a_watched_key_that_another_client_changes_fails_the_transaction() {
 
 #[test]
 fn what_a_client_wrote_just_before_its_watch_does_not_disturb_the_watch() {
-    let redis = RedisServer::start(&[]);
-    let proxy = Proxy::start("", &redis);
+    let (_redis, proxy) = Proxy::with_redis("");
     let mut wire = proxy.wire();
     for round in 0..200 {
         let replies = wire.pipeline(&["INCR k", "WATCH k", "GET k", "MULTI", "INCR k", "EXEC"]);
@@ -117,8 +115,7 @@ fn what_a_client_wrote_just_before_its_watch_does_not_disturb_the_watch() {
 
 #[test]
 fn concurrent_check_and_set_loses_no_update() {
-    let redis = RedisServer::start(&[]);
-    let proxy = Proxy::start("", &redis);
+    let (redis, proxy) = Proxy::with_redis("");
     let (clients, rounds) = (6, 30);
     std::thread::scope(|scope| {
         for _ in 0..clients {
@@ -139,8 +136,7 @@ fn concurrent_check_and_set_loses_no_update() {
 
 #[test]
 fn a_client_gone_in_mid_transaction_leaves_nothing() {
-    let redis = RedisServer::start(&[]);
-    let proxy = Proxy::start("", &redis);
+    let (redis, proxy) = Proxy::with_redis("");
     let mut multi = proxy.wire();
     assert_eq!(multi.pipeline(&["MULTI", "SET k never"]), ["+OK\r\n", "+QUEUED\r\n"]);
     assert_eq!(in_multi(&redis), 1);
@@ -168,8 +164,7 @@ fn a_client_gone_in_mid_transaction_leaves_nothing() {
 
 #[test]
 fn other_clients_are_never_inside_somebody_elses_transaction() {
-    let redis = RedisServer::start(&[]);
-    let proxy = Proxy::start("", &redis);
+    let (_redis, proxy) = Proxy::with_redis("");
     let mut open = proxy.wire();
     assert_eq!(open.pipeline(&["SET k 1", "MULTI", "INCR k"]), ["+OK\r\n", "+OK\r\n", "+QUEUED\r\n"]);
     for _ in 0..10 {
@@ -180,8 +175,7 @@ fn other_clients_are_never_inside_somebody_elses_transaction() {
 
 #[test]
 fn a_transaction_whose_connection_is_lost_aborts_and_the_client_lives() {
-    let redis = RedisServer::start(&[]);
-    let proxy = Proxy::start("", &redis);
+    let (redis, proxy) = Proxy::with_redis("");
     let mut wire = proxy.wire();
     assert_eq!(wire.pipeline(&["MULTI", "SET k never"])[1], "+QUEUED\r\n");
     assert_eq!(redis.ask(&format!("CLIENT KILL ID {}", id_in_multi(&redis))), ":1\r\n");
@@ -194,8 +188,7 @@ fn a_transaction_whose_connection_is_lost_aborts_and_the_client_lives() {
 
 #[test]
 fn a_watch_whose_connection_is_lost_aborts_and_the_client_lives() {
-    let redis = RedisServer::start(&[]);
-    let proxy = Proxy::start("", &redis);
+    let (redis, proxy) = Proxy::with_redis("");
     let mut wire = proxy.wire();
     assert_eq!(wire.ask("WATCH k"), "+OK\r\n");
     kill_watching(&redis, &proxy);
@@ -231,8 +224,7 @@ fn kill_watching(redis: &RedisServer, proxy: &Proxy) {
 
 #[test]
 fn a_transaction_of_which_a_member_failed_is_counted_by_place_and_never_by_value() {
-    let redis = RedisServer::start(&[]);
-    let proxy = Proxy::start("", &redis);
+    let (_redis, proxy) = Proxy::with_redis("");
     let mut wire = proxy.wire();
     wire.ask("SET secret-key secret-value");
     let replies = wire.pipeline(&["MULTI", "SET fine 1", "LPUSH secret-key x", "EXEC"]);
@@ -255,8 +247,7 @@ fn a_transaction_of_which_a_member_failed_is_counted_by_place_and_never_by_value
 
 #[test]
 fn a_plain_pipeline_that_failed_in_part_is_a_violation_and_one_that_failed_whole_is_none() {
-    let redis = RedisServer::start(&[]);
-    let proxy = Proxy::start("", &redis);
+    let (_redis, proxy) = Proxy::with_redis("");
     let mut wire = proxy.wire();
     wire.send(&requests(&["SET k v", "LPUSH k x", "SET k w"]));
     assert!(text(&wire.replies(3)[1]).starts_with("-WRONGTYPE"));
@@ -273,8 +264,7 @@ fn a_plain_pipeline_that_failed_in_part_is_a_violation_and_one_that_failed_whole
 
 #[test]
 fn an_exec_with_conditions_ends_the_transaction_as_the_server_says() {
-    let redis = RedisServer::start(&[]);
-    let proxy = Proxy::start("", &redis);
+    let (redis, proxy) = Proxy::with_redis("");
     let (mut wire, mut straight) = (proxy.wire(), redis.wire());
     for lines in [
         &["MULTI", "SET a 1", "EXEC IFEQ a 1", "EXEC", "PING"][..],

@@ -1,7 +1,7 @@
 //! Keys that must expire and do not are found, and nobody sees how.
 
 use crate::harness::wire::requests;
-use crate::harness::{Proxy, RedisServer, Twin, eventually, request, text};
+use crate::harness::{Proxy, Twin, eventually, request, text};
 
 const RULE: &str =
     "[[ttl]]\nname = \"sessions\"\nkeys = [\"sess:*\", \"rt:*\"]\naction = \"flag\"\nmax = \"1h\"\ngrace_ms = 200\n";
@@ -22,8 +22,7 @@ fn resolved(proxy: &Proxy) {
 
 #[test]
 fn a_key_without_a_ttl_is_missing_one_after_the_grace() {
-    let redis = RedisServer::start(&[]);
-    let proxy = Proxy::start(RULE, &redis);
+    let (_redis, proxy) = Proxy::with_redis(RULE);
     let mut wire = proxy.wire();
     let writes =
         ["SET sess:a v", "INCR sess:b", "HSET sess:c f v", "LPUSH rt:d x", "SADD rt:e x", "ZADD rt:f 1 a", "XADD sess:g 1-1 f v"];
@@ -38,8 +37,7 @@ fn a_key_without_a_ttl_is_missing_one_after_the_grace() {
 
 #[test]
 fn a_ttl_that_a_sequential_client_sets_in_time_is_late_and_not_missing() {
-    let redis = RedisServer::start(&[]);
-    let proxy = Proxy::start(PATIENT, &redis);
+    let (_redis, proxy) = Proxy::with_redis(PATIENT);
     let mut wire = proxy.wire();
     assert_eq!(wire.ask("INCR sess:n"), ":1\r\n");
     assert_eq!(wire.ask("EXPIRE sess:n 60"), ":1\r\n");
@@ -53,8 +51,7 @@ fn a_ttl_that_a_sequential_client_sets_in_time_is_late_and_not_missing() {
 
 #[test]
 fn a_ttl_that_a_write_takes_away_is_dropped() {
-    let redis = RedisServer::start(&[]);
-    let proxy = Proxy::start(RULE, &redis);
+    let (_redis, proxy) = Proxy::with_redis(RULE);
     let mut wire = proxy.wire();
     assert_eq!(wire.ask("SETEX sess:a 100 v"), "+OK\r\n");
     assert_eq!(wire.ask("SET sess:a w"), "+OK\r\n");
@@ -68,8 +65,7 @@ fn a_ttl_that_a_write_takes_away_is_dropped() {
 
 #[test]
 fn a_ttl_beyond_the_longest_is_too_long_and_one_that_just_fits_is_not() {
-    let redis = RedisServer::start(&[]);
-    let proxy = Proxy::start(RULE, &redis);
+    let (_redis, proxy) = Proxy::with_redis(RULE);
     let mut wire = proxy.wire();
     wire.pipeline(&["SETEX sess:a 3600 v", "SET sess:b v PX 3600000", "SADD sess:c x", "EXPIRE sess:c 3600"]);
     resolved(&proxy);
@@ -84,8 +80,7 @@ fn a_ttl_beyond_the_longest_is_too_long_and_one_that_just_fits_is_not() {
 
 #[test]
 fn keys_that_get_their_ttl_in_the_same_batch_are_fine() {
-    let redis = RedisServer::start(&[]);
-    let proxy = Proxy::start(RULE, &redis);
+    let (_redis, proxy) = Proxy::with_redis(RULE);
     let mut wire = proxy.wire();
     wire.ask("SETEX sess:a 100 v");
     wire.pipeline(&["SADD sess:s x", "EXPIRE sess:s 100"]);
@@ -109,8 +104,7 @@ fn keys_that_get_their_ttl_in_the_same_batch_are_fine() {
 
 #[test]
 fn a_transaction_that_leaves_a_key_without_ttl_is_found() {
-    let redis = RedisServer::start(&[]);
-    let proxy = Proxy::start(RULE, &redis);
+    let (_redis, proxy) = Proxy::with_redis(RULE);
     let mut wire = proxy.wire();
     wire.pipeline(&["MULTI", "INCR sess:n", "EXEC"]);
     eventually("in one write", || proxy.violated("ttl_missing", "sessions") == 1.0);
@@ -187,8 +181,7 @@ fn a_user_without_the_right_to_look_never_learns_of_it() {
 
 #[test]
 fn the_event_names_rule_and_pattern_and_never_key_or_value() {
-    let redis = RedisServer::start(&[]);
-    let proxy = Proxy::start(RULE, &redis);
+    let (_redis, proxy) = Proxy::with_redis(RULE);
     let mut wire = proxy.wire();
     wire.ask("SET sess:alice-7261 hunter2");
     eventually("it is missing", || proxy.violated("ttl_missing", "sessions") == 1.0);
@@ -211,8 +204,7 @@ fn the_event_names_rule_and_pattern_and_never_key_or_value() {
 
 #[test]
 fn a_look_does_not_delay_the_reply() {
-    let redis = RedisServer::start(&[]);
-    let proxy = Proxy::start(RULE, &redis);
+    let (_redis, proxy) = Proxy::with_redis(RULE);
     let mut wire = proxy.wire();
     for round in 0..300 {
         wire.send(&request(&format!("INCR sess:{}", round % 7)));

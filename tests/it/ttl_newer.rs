@@ -57,8 +57,7 @@ const FLAGGED: &[(&str, &str, &str)] = &[
 
 #[test]
 fn what_they_make_of_a_lifetime_is_told() {
-    let redis = RedisServer::start(&[]);
-    let proxy = Proxy::start(&rule("flag", ""), &redis);
+    let (redis, proxy) = Proxy::with_redis(&rule("flag", ""));
     let (mut wire, mut told) = (proxy.wire(), 0.0);
     for (before, line, wanted) in FLAGGED {
         if !knows(&redis, line) {
@@ -100,8 +99,7 @@ const FIXED: &[(&str, &str, i64, i64)] = &[
 
 #[test]
 fn they_are_fixed_where_they_write_for_certain() {
-    let redis = RedisServer::start(&[]);
-    let proxy = Proxy::start(&rule("fix", "default = \"50s\"\n"), &redis);
+    let (redis, proxy) = Proxy::with_redis(&rule("fix", "default = \"50s\"\n"));
     let answers = |wire: &mut Wire, line: &str| text(wire.ask(line).as_bytes());
     let mut wire = proxy.wire();
     for (before, line, least, most) in FIXED {
@@ -119,8 +117,7 @@ fn they_are_fixed_where_they_write_for_certain() {
 
 #[test]
 fn they_are_rejected_where_the_command_alone_shows_it() {
-    let redis = RedisServer::start(&[]);
-    let proxy = Proxy::start(&rule("reject", ""), &redis);
+    let (redis, proxy) = Proxy::with_redis(&rule("reject", ""));
     let mut wire = proxy.wire();
     for (line, is_rejected) in [
         ("MSETEX 1 s:1 v", true),

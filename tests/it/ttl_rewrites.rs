@@ -64,8 +64,7 @@ fn replies_are_those_of_the_command_that_was_sent() {
 
 #[test]
 fn what_does_not_write_does_nothing_to_somebody_elses_key() {
-    let redis = RedisServer::start(&[]);
-    let proxy = Proxy::start(FIX, &redis);
+    let (redis, proxy) = Proxy::with_redis(FIX);
     redis.ask("SET s:forever x");
     redis.ask("SET s:short x PX 9000");
     let mut wire = proxy.wire();
@@ -81,8 +80,7 @@ fn what_does_not_write_does_nothing_to_somebody_elses_key() {
 /// The lock of old: SETNX, and EXPIRE once that has answered. A client that dies in between leaves no lock for ever.
 #[test]
 fn a_lock_whose_lifetime_comes_later_keeps_its_own() {
-    let redis = RedisServer::start(&[]);
-    let proxy = Proxy::start(FIX, &redis);
+    let (redis, proxy) = Proxy::with_redis(FIX);
     let mut wire = proxy.wire();
     assert_eq!(wire.ask("SETNX s:lock me"), ":1\r\n");
     assert!(is_fixed(&redis, "s:lock"));
@@ -95,8 +93,7 @@ fn a_lock_whose_lifetime_comes_later_keeps_its_own() {
 
 #[test]
 fn a_user_who_may_not_set_keeps_setnx_and_is_told() {
-    let redis = RedisServer::start(&[]);
-    let proxy = Proxy::start(FIX, &redis);
+    let (redis, proxy) = Proxy::with_redis(FIX);
     redis.ask("ACL SETUSER app on >pw ~* +@all -set");
     let mut wire = proxy.wire();
     assert_eq!(wire.ask("AUTH app pw"), "+OK\r\n");
@@ -118,8 +115,7 @@ fn a_user_who_may_not_set_keeps_setnx_and_is_told() {
 
 #[test]
 fn the_question_whether_a_user_may_set_changes_nothing() {
-    let redis = RedisServer::start(&[]);
-    let proxy = Proxy::start(FIX, &redis);
+    let (redis, proxy) = Proxy::with_redis(FIX);
     redis.ask("SET s:1 x");
     assert_eq!(proxy.wire().ask("SETNX s:1 y"), ":0\r\n");
     assert_eq!((redis.ask("GET s:1"), pttl(&redis, "s:1")), ("$1\r\nx\r\n".to_owned(), -1));
@@ -190,8 +186,7 @@ fn restore(redis: &RedisServer, from: &str, head: &[&[u8]], tail: &[&[u8]]) -> V
 
 #[test]
 fn what_lengthens_a_lifetime_another_way_is_told() {
-    let redis = RedisServer::start(&[]);
-    let proxy = Proxy::start(FIX, &redis);
+    let (redis, proxy) = Proxy::with_redis(FIX);
     redis.ask("SET long v EX 3600");
     let mut wire = proxy.wire();
     let mut told = 0.0;
@@ -217,8 +212,7 @@ fn what_lengthens_a_lifetime_another_way_is_told() {
 
 #[test]
 fn restore_with_a_longer_lifetime_or_none_is_rejected() {
-    let redis = RedisServer::start(&[]);
-    let proxy = Proxy::start(&FIX.replace("\"fix\"", "\"reject\""), &redis);
+    let (redis, proxy) = Proxy::with_redis(&FIX.replace("\"fix\"", "\"reject\""));
     redis.ask("SET other v");
     let mut wire = proxy.wire();
     for (ttl, more, why) in [

@@ -26,8 +26,7 @@ const ABORTED: &str = "-EXECABORT Transaction discarded because of previous erro
 
 #[test]
 fn nothing_a_rule_could_be_about_follows_monitor() {
-    let redis = RedisServer::start(&[]);
-    let proxy = Proxy::start(RULES, &redis);
+    let (redis, proxy) = Proxy::with_redis(RULES);
     redis.ask("SET kept 1");
     for (together, next) in [(true, "FLUSHDB"), (false, "FLUSHDB"), (false, "RESET"), (true, "CONFIG SET maxmemory 0")] {
         let mut monitor = proxy.wire();
@@ -52,8 +51,7 @@ fn nothing_a_rule_could_be_about_follows_monitor() {
 
 #[test]
 fn who_is_unread_when_rules_come_is_read_from_then_on() {
-    let redis = RedisServer::start(&[]);
-    let proxy = Proxy::start("", &redis);
+    let (redis, proxy) = Proxy::with_redis("");
     let mut wire = proxy.wire();
     assert_eq!(wire.pipeline(&["REPLCONF listening-port 1", "SET kept 1"]), ["+OK\r\n", "+OK\r\n"]);
     proxy.rewrite(&Setup::new(&redis).rules(RULES));
@@ -66,8 +64,7 @@ fn who_is_unread_when_rules_come_is_read_from_then_on() {
 
 #[test]
 fn what_would_leave_replies_without_requests_is_refused() {
-    let redis = RedisServer::start(&[]);
-    let proxy = Proxy::start(RULES, &redis);
+    let (redis, proxy) = Proxy::with_redis(RULES);
     redis.ask("SET kept 1");
     let mut wire = proxy.wire();
     let replies = wire.pipeline(&["REPLCONF listening-port 1", "FLUSHDB", "PING"]);
@@ -84,8 +81,7 @@ fn what_would_leave_replies_without_requests_is_refused() {
 
 #[test]
 fn guards_hold_in_subscribe_mode_and_inside_multi() {
-    let redis = RedisServer::start(&[]);
-    let proxy = Proxy::start(RULES, &redis);
+    let (redis, proxy) = Proxy::with_redis(RULES);
     let refused = |reply: &str| reply.starts_with("-ERR respguard: ") && reply.contains("is refused by guard private");
     let mut wire = proxy.wire();
     assert!(wire.ask("SUBSCRIBE open").starts_with("*3\r\n"));
@@ -102,8 +98,7 @@ fn guards_hold_in_subscribe_mode_and_inside_multi() {
 
 #[test]
 fn behind_a_refused_watch_or_select_nothing_runs_without_it() {
-    let redis = RedisServer::start(&[]);
-    let proxy = Proxy::start(RULES, &redis);
+    let (redis, proxy) = Proxy::with_redis(RULES);
     for first in [&["WATCH other"][..], &["WATCH own:w", "WATCH other"]] {
         let mut wire = proxy.wire();
         let lines = [first, &["MULTI", "SET own:a 1", "EXEC", "GET own:a"]].concat();

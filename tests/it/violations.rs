@@ -71,8 +71,7 @@ fn violations_are_listed_newest_first_with_filters_and_a_cursor() {
 
 #[test]
 fn a_stream_has_violations_as_they_come_and_goes_on_where_it_was_left() {
-    let redis = RedisServer::start(&[]);
-    let proxy = Proxy::start("", &redis);
+    let (_redis, proxy) = Proxy::with_redis("");
     let mut wire = proxy.wire();
     fail_in_part(&mut wire);
     eventually("it is told", || ask(&proxy, "")["total"] == 1);

@@ -11,6 +11,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use serde_json::{Value, json};
+use strum::{IntoStaticStr, VariantArray};
 
 use super::AdminState;
 use crate::net::http::problem;
@@ -35,8 +36,9 @@ pub(super) struct ListParams {
 }
 
 /// By what clients are sorted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, IntoStaticStr, VariantArray)]
 #[serde(rename_all = "lowercase")]
+#[strum(serialize_all = "lowercase")]
 pub enum Sort {
     Id,
     Requests,
@@ -49,19 +51,11 @@ pub enum Sort {
 
 impl Sort {
     /// Every one, as a reader goes through them.
-    pub const ALL: [Sort; 7] = [Sort::Id, Sort::Requests, Sort::Violations, Sort::Timeouts, Sort::Age, Sort::Idle, Sort::Output];
+    pub const ALL: &[Sort] = Sort::VARIANTS;
 
     /// Its word in `sort=`.
     pub fn as_str(self) -> &'static str {
-        match self {
-            Sort::Id => "id",
-            Sort::Requests => "requests",
-            Sort::Violations => "violations",
-            Sort::Timeouts => "timeouts",
-            Sort::Age => "age",
-            Sort::Idle => "idle",
-            Sort::Output => "output",
-        }
+        self.into()
     }
 
     /// The next one, behind the last the first.

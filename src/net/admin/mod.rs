@@ -17,7 +17,7 @@ mod rules;
 mod runbook;
 mod slow;
 mod state;
-pub mod status;
+mod status;
 pub mod violations;
 
 use std::io;
@@ -39,7 +39,7 @@ use crate::telemetry::exposition::Exposition;
 
 use refusals::{no_such_path, only_post, only_read, read_or_post};
 
-pub use state::AdminState;
+pub use state::{AdminState, StatusSource};
 
 /// <https://prometheus.io/docs/instrumenting/exposition_formats/#text-based-format>
 const METRICS_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";

@@ -1,6 +1,8 @@
 //! What the operators' endpoints show, and whom they ask.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Instant;
 
 use arc_swap::ArcSwap;
 use tokio::sync::Semaphore;
@@ -9,13 +11,18 @@ use tokio_util::sync::CancellationToken;
 use super::access::Access;
 use super::questions::Questions;
 use super::recorder::Recorder;
-use super::status::StatusSource;
 use crate::jobs::Jobs;
+use crate::net::health::SharedBreaker;
+use crate::net::registry::Registry;
+use crate::net::sentinel::status::SentinelStatus;
+use crate::net::topology::Primary;
+use crate::net::upstream::cluster::settings::ClusterSettings;
 use crate::telemetry::exposition::Exposition;
 use crate::telemetry::flush::Flushes;
 use crate::telemetry::readiness::Readiness;
 use crate::telemetry::report::Reporter;
 use crate::telemetry::slow::SlowLog;
+use crate::telemetry::totals::Totals;
 use respguard_engine::policy::Policy;
 
 /// What the endpoints show. Cheap to clone.
@@ -41,4 +48,21 @@ pub struct AdminState {
     pub drain: CancellationToken,
     /// Ends what is sent without an end of its own.
     pub shutdown: CancellationToken,
+}
+
+/// What is shown beside the metrics. Cheap to clone.
+#[derive(Clone)]
+pub struct StatusSource {
+    pub started: Instant,
+    pub workers: usize,
+    pub upstream: Primary,
+    /// Where sentinels say which server that is.
+    pub sentinels: Option<SentinelStatus>,
+    /// Where it is a cluster.
+    pub cluster: Option<Arc<ClusterSettings>>,
+    pub registry: Arc<Registry>,
+    pub breaker: SharedBreaker,
+    pub totals: Arc<Totals>,
+    /// Whether an operator has put the rules in another mode than the configuration's.
+    pub mode_is_switched: Arc<AtomicBool>,
 }

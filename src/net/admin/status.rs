@@ -2,41 +2,18 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::sync::atomic::Ordering;
 
 use axum::Json;
 use axum::extract::State;
 use serde_json::{Value, json};
 
-use super::{AdminState, nodes};
-use crate::net::health::SharedBreaker;
-use crate::net::registry::Registry;
-use crate::net::sentinel::status::SentinelStatus as Sentinels;
-use crate::net::topology::Primary;
-use crate::net::upstream::cluster::settings::ClusterSettings;
+use super::{AdminState, StatusSource, nodes};
 use crate::telemetry::gap;
 use crate::telemetry::label::{GroupOutcome, HoldOutcome, UpstreamState};
 use crate::telemetry::record::unix_ms;
-use crate::telemetry::totals::{GroupTotals, Totals};
+use crate::telemetry::totals::GroupTotals;
 use respguard_engine::policy::rule::Word;
-
-/// What is shown beside the metrics. Cheap to clone.
-#[derive(Clone)]
-pub struct StatusSource {
-    pub started: Instant,
-    pub workers: usize,
-    pub upstream: Primary,
-    /// Where sentinels say which server that is.
-    pub sentinels: Option<Sentinels>,
-    /// Where it is a cluster.
-    pub cluster: Option<Arc<ClusterSettings>>,
-    pub registry: Arc<Registry>,
-    pub breaker: SharedBreaker,
-    pub totals: Arc<Totals>,
-    /// Whether an operator has put the rules in another mode than the configuration's.
-    pub mode_is_switched: Arc<AtomicBool>,
-}
 
 pub(super) async fn status(State(state): State<AdminState>) -> Json<Value> {
     state.flushes.flush_all().await;

@@ -1,7 +1,7 @@
 //! Acquires and returns a client's leased connection.
 
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::connection::Connection;
 use super::fence::UNANSWERED;
@@ -54,6 +54,7 @@ impl Connection {
     /// Gives the client a connection of its own, once nothing is owed on the one that it leaves; where that is stuck, it is
     /// that one.
     pub(super) async fn take_lease(&mut self, reason: Reason) -> Result<(), String> {
+        let begun = clock::now();
         let is_drained = self.drained_before(reason).await;
         if self.exchange.ended().is_some() {
             return Ok(());
@@ -64,8 +65,8 @@ impl Connection {
         if !self.lease.is_held() {
             let lane = self.exchange.lane();
             let link = self.new_lease(&lane).await?;
-            // What it could do without must not cost it its session.
-            if reason == Reason::Bulky && link.opened().await.is_err() {
+            // What it could do without must cost it neither its session nor the time that it has.
+            if reason == Reason::Bulky && !self.opens_in_time(&link, begun).await {
                 lane.give_back(&link, false);
                 return Err("it can do without".to_owned());
             }
@@ -75,6 +76,14 @@ impl Connection {
         }
         self.exchange.state.borrow_mut().session.affinity.pin(reason);
         Ok(())
+    }
+
+    /// Waits for a connection that the client could do without, at most for as long as what waits may wait in all.
+    async fn opens_in_time(&self, link: &Link, begun: Instant) -> bool {
+        let settings = &self.shared.pool.settings;
+        let left = settings.request_timeout.checked_sub(clock::now().saturating_duration_since(begun));
+        let longest = left.unwrap_or(Duration::MAX).min(settings.queue_timeout / 2);
+        tokio::time::timeout(longest, link.opened()).await.is_ok_and(|opened| opened.is_ok())
     }
 
     async fn new_lease(&self, lane: &Lane) -> Result<Rc<Link>, String> {

@@ -77,14 +77,19 @@ impl Preparation {
         self.awaited_opening.set(false);
     }
 
-    /// It goes with those of others: there is no connection for this client alone.
+    /// It goes with those of others until it is planned: there is no connection for this client alone, or it may not use one.
     pub(super) fn go_with_others(&self) {
         self.goes_with_others.set(true);
     }
 
-    /// True once when it does.
-    pub(super) fn takes_shared(&self) -> bool {
-        self.goes_with_others.take()
+    /// True when it does.
+    pub(super) fn goes_with_others(&self) -> bool {
+        self.goes_with_others.get()
+    }
+
+    /// The batch is planned now: for what of it is left, a connection of its own may be taken again.
+    pub(super) fn end_going_with_others(&self) {
+        self.goes_with_others.set(false);
     }
 
     /// The time since then counts for the batch, or since an earlier wait for it.
@@ -148,10 +153,20 @@ mod tests {
         assert!(preparation.is_blank());
         preparation.count_wait_since(now);
         assert!(!preparation.is_blank());
-        preparation.go_with_others();
         let later = now + LONGEST;
         assert_eq!((preparation.take_read_at(later), preparation.take_read_at(later)), (now, later));
-        assert!(preparation.takes_shared() && !preparation.takes_shared());
+    }
+
+    #[test]
+    fn a_batch_goes_with_others_until_it_is_planned_whatever_is_asked_first() {
+        let (preparation, now) = (Preparation::default(), Instant::now());
+        preparation.go_with_others();
+        assert!(!preparation.is_blank());
+        assert!(preparation.begins_to_ask_ability() && preparation.left_for_ability(LONGEST, now) == LONGEST);
+        preparation.end_abilities();
+        assert!(preparation.goes_with_others());
+        preparation.end_going_with_others();
+        assert!(!preparation.goes_with_others() && preparation.is_blank());
     }
 
     #[test]

@@ -107,6 +107,7 @@ impl Connection {
         if let Some(next) = self.before_planning() {
             return Some(next);
         }
+        self.preparation.end_going_with_others();
         self.begin_batch();
         let shared = Rc::clone(&self.shared);
         let planned = &mut *shared.plan.borrow_mut();
@@ -176,7 +177,7 @@ impl Connection {
         {
             self.go_where_writes_wait(&still);
         }
-        if !self.preparation.takes_shared() && self.goes_alone() {
+        if !self.preparation.goes_with_others() && self.goes_alone() {
             return Some(Next::Barrier(Barrier::Pin(Reason::Bulky)));
         }
         if self.must_await_opening() {

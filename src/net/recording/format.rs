@@ -3,6 +3,8 @@
 use std::io::Write;
 use std::time::Duration;
 
+use strum::{EnumString, IntoStaticStr};
+
 /// The first line: the name, and the version of the format.
 pub const FIRST_LINE: &str = "respguard-recording 1";
 
@@ -43,7 +45,8 @@ impl Event {
 }
 
 /// Why a recording ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, EnumString, IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
 pub enum Reason {
     /// The time that was asked for is over.
     Time,
@@ -54,15 +57,9 @@ pub enum Reason {
 }
 
 impl Reason {
-    const ALL: [Reason; 3] = [Reason::Time, Reason::Size, Reason::Shutdown];
-
     /// The reason's one word.
     pub fn as_str(self) -> &'static str {
-        match self {
-            Reason::Time => "time",
-            Reason::Size => "size",
-            Reason::Shutdown => "shutdown",
-        }
+        self.into()
     }
 }
 
@@ -181,7 +178,7 @@ impl<'a> Reader<'a> {
         }
         let event = match (words[0], words.get(3..)?.first().copied()) {
             ("end", Some("lost")) => {
-                let reason = Reason::ALL.into_iter().find(|reason| reason.as_str() == words[2])?;
+                let reason = words[2].parse().ok()?;
                 return Some(Line::End(End { at, reason, lost: words.get(4)?.parse().ok()? }));
             }
             ("client", Some("before")) => Event::Client { before: true },

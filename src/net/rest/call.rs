@@ -1,5 +1,7 @@
 //! One request's commands, encoded as RESP for the conversation, with how each is answered.
 
+use sha1_smol::Digest;
+
 use respguard_engine::command::{Spec, Table};
 use respguard_resp::encode;
 use respguard_resp::request::Args;
@@ -31,7 +33,7 @@ pub enum Slot {
     /// The server's reply.
     Sent,
     /// Likewise, but for a script's digest: its client knows it under another one.
-    Loaded(Box<[u8; 40]>),
+    Loaded(Box<Digest>),
     /// It was not sent.
     Local(Box<LocalReply>),
 }

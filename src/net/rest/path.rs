@@ -1,5 +1,9 @@
 //! Parses the command in a request's path and query: `/set/foo?EX=100`.
 
+use std::borrow::Cow;
+
+use percent_encoding::percent_decode_str;
+
 use super::json::Arguments;
 
 /// The parameter that a token can be given in; it is no argument.
@@ -36,24 +40,8 @@ fn parameters(query: Option<&str>) -> impl Iterator<Item = (Vec<u8>, Option<Vec<
 
 /// `%41` is the byte 0x41; in a query `+` is a blank. What is no escape stays as it is.
 fn decoded(text: &str, is_query: bool) -> Vec<u8> {
-    let (mut out, mut rest) = (Vec::with_capacity(text.len()), text.as_bytes());
-    while let Some((&byte, behind)) = rest.split_first() {
-        rest = behind;
-        let escaped = behind.split_at_checked(2).filter(|_| byte == b'%');
-        let escaped = escaped.and_then(|(digits, rest)| Some((digit(digits[0])? << 4 | digit(digits[1])?, rest)));
-        match escaped {
-            Some((byte, behind)) => {
-                out.push(byte);
-                rest = behind;
-            }
-            None => out.push(if is_query && byte == b'+' { b' ' } else { byte }),
-        }
-    }
-    out
-}
-
-fn digit(letter: u8) -> Option<u8> {
-    char::from(letter).to_digit(16).and_then(|digit| u8::try_from(digit).ok())
+    let text = if is_query { Cow::Owned(text.replace('+', " ")) } else { Cow::Borrowed(text) };
+    percent_decode_str(&text).collect()
 }
 
 #[cfg(test)]

@@ -209,7 +209,7 @@ impl Replies {
         }
         if let Some(Slot::Loaded(digest)) = self.slots.get(self.at) {
             let mut own = Vec::new();
-            encode::bulk(&mut own, &digest[..]);
+            encode::bulk(&mut own, digest.to_string().as_bytes());
             let (used, is_whole) = self.collect(bytes)?;
             if is_whole {
                 let frame = std::mem::take(&mut self.frame);
@@ -386,7 +386,7 @@ mod tests {
 
     #[test]
     fn a_loaded_script_is_known_by_the_digest_that_its_client_knows() {
-        let slots = || vec![Slot::Loaded(Box::new([b'a'; 40])), Slot::Loaded(Box::new([b'b'; 40]))];
+        let slots = || ["a", "b"].map(|digit| Slot::Loaded(Box::new(digit.repeat(40).parse().expect("a digest")))).into();
         let frames = format!("$40\r\n{}\r\n-ERR no\r\n", "x".repeat(40));
         let wanted = format!(r#"[{{"result":"{}"}},{{"error":"ERR no"}}]"#, "a".repeat(40));
         is_answered(Shape::Pipeline, slots, &frames, &wanted);

@@ -7,7 +7,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Mutex, PoisonError};
 
-use sha1_smol::Sha1;
+use sha1_smol::{Digest, Sha1};
 
 use respguard_engine::command::Spec;
 use respguard_resp::request::Args;
@@ -15,8 +15,6 @@ use respguard_resp::request::Args;
 const FLAG: &[u8] = b"allow-key-locking";
 /// Scripts whose digests are kept; the one that has been known longest goes first.
 const SCRIPTS_MAX: usize = 4096;
-
-type Digest = [u8; 20];
 
 /// What was sent, and what the server has in its place.
 #[derive(Debug, Default)]
@@ -36,7 +34,7 @@ pub struct Rewritten {
     /// Places, and what is sent there.
     pub arguments: Vec<(usize, Vec<u8>)>,
     /// The digest that the client is to be answered, for a script that was loaded.
-    pub loaded: Option<Box<[u8; 40]>>,
+    pub loaded: Option<Box<Digest>>,
 }
 
 impl Scripts {
@@ -49,7 +47,7 @@ impl Scripts {
             }
             "script|load" => {
                 let (digest, own) = self.taken_in(args.get(2)?)?;
-                Some(Rewritten { arguments: vec![(2, own)], loaded: Some(Box::new(hex(&digest))) })
+                Some(Rewritten { arguments: vec![(2, own)], loaded: Some(Box::new(digest)) })
             }
             "evalsha" | "evalsha_ro" => self.own_digests(args, 1, 2),
             "script|exists" => self.own_digests(args, 2, args.len()),
@@ -60,7 +58,7 @@ impl Scripts {
     /// A script with the flag is known from now on: its digest, and the script without.
     fn taken_in(&self, script: &[u8]) -> Option<(Digest, Vec<u8>)> {
         let own = without_flag(script)?;
-        let (digest, own_digest) = (Sha1::from(script).digest().bytes(), Sha1::from(&own).digest().bytes());
+        let (digest, own_digest) = (Sha1::from(script).digest(), Sha1::from(&own).digest());
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         if known.own.insert(digest, own_digest).is_none() {
             known.order.push_back(digest);
@@ -78,7 +76,7 @@ impl Scripts {
         if known.own.is_empty() {
             return None;
         }
-        let own = |place| known.own.get(&digest(args.get(place)?)?).map(|own| (place, hex(own).to_vec()));
+        let own = |place| known.own.get(&digest(args.get(place)?)?).map(|own| (place, own.to_string().into_bytes()));
         let arguments: Vec<_> = (from..to).filter_map(own).collect();
         (!arguments.is_empty()).then_some(Rewritten { arguments, loaded: None })
     }
@@ -111,21 +109,11 @@ fn without_flag(script: &[u8]) -> Option<Vec<u8>> {
     found.then(|| [&kept[..], rest].concat())
 }
 
-fn hex(digest: &Digest) -> [u8; 40] {
-    let digit = |nibble: u8| if nibble < 10 { b'0' + nibble } else { b'a' + nibble - 10 };
-    std::array::from_fn(|at| digit(if at % 2 == 0 { digest[at / 2] >> 4 } else { digest[at / 2] & 15 }))
-}
-
+/// The digest with these forty digits.
 fn digest(text: &[u8]) -> Option<Digest> {
-    if text.len() != 40 {
-        return None;
-    }
-    let mut digest = Digest::default();
-    for (byte, digits) in digest.iter_mut().zip(text.chunks_exact(2)) {
-        let nibble = |digit: u8| char::from(digit).to_digit(16).map(|nibble| nibble as u8);
-        *byte = nibble(digits[0])? << 4 | nibble(digits[1])?;
-    }
-    Some(digest)
+    // The parser wants ASCII, and takes a sign for a digit.
+    let digits = std::str::from_utf8(text).ok().filter(|text| text.bytes().all(|digit| digit.is_ascii_hexdigit()))?;
+    digits.parse().ok()
 }
 
 #[cfg(test)]
@@ -181,7 +169,7 @@ mod tests {
     fn a_loaded_script_answers_the_digest_that_its_client_knows() {
         let sent = "#!lua flags=allow-key-locking\nreturn 1";
         let loaded = rewritten(&Scripts::default(), &[b"SCRIPT", b"LOAD", sent.as_bytes()]).expect("it has the flag");
-        assert_eq!(loaded.loaded.map(|digest| digest.to_vec()), Some(sha(sent).into_bytes()));
+        assert_eq!(loaded.loaded.map(|digest| digest.to_string()), Some(sha(sent)));
     }
 
     #[test]
@@ -192,6 +180,6 @@ mod tests {
         }
         let known = scripts.known.lock().expect("nobody panicked");
         assert_eq!((known.own.len(), known.order.len()), (SCRIPTS_MAX, SCRIPTS_MAX));
-        assert!(!known.own.contains_key(&Sha1::from("#!lua flags=allow-key-locking\nreturn 0").digest().bytes()));
+        assert!(!known.own.contains_key(&Sha1::from("#!lua flags=allow-key-locking\nreturn 0").digest()));
     }
 }

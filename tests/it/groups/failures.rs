@@ -4,8 +4,7 @@ use super::*;
 
 #[test]
 fn a_member_that_fails_is_reported_and_replies_stay_redis_own() {
-    let redis = RedisServer::start(&[]);
-    let proxy = Proxy::start(LOGIN, &redis);
+    let (_redis, proxy) = Proxy::with_redis(LOGIN);
     let mut wire = proxy.wire();
     wire.ask("SET sess:ann not-a-set");
     let replies = wire.pipeline(&MEMBERS);
@@ -95,8 +94,7 @@ fn a_member_of_wrong_arity_aborts_all_and_an_unknown_command_is_no_member() {
 #[test]
 fn a_member_of_a_run_that_does_not_say_its_keys_keeps_all_of_it_from_running() {
     for atomic in ["transaction", "guarded"] {
-        let redis = RedisServer::start(&[]);
-        let proxy = Proxy::start(&format!("[[group]]\nname = \"k\"\nkeys = [\"k:*\"]\natomic = \"{atomic}\"\n"), &redis);
+        let (redis, proxy) = Proxy::with_redis(&format!("[[group]]\nname = \"k\"\nkeys = [\"k:*\"]\natomic = \"{atomic}\"\n"));
         let mut wire = proxy.wire();
         for malformed in [
             "SADD k:f",

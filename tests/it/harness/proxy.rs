@@ -193,6 +193,13 @@ impl Proxy {
         Setup::new(redis).rules(rules).start()
     }
 
+    /// A server without data, and a proxy with these rules before it.
+    pub fn with_redis(rules: &str) -> (RedisServer, Proxy) {
+        let redis = RedisServer::start(&[]);
+        let proxy = Proxy::start(rules, &redis);
+        (redis, proxy)
+    }
+
     fn launch(setup: &Setup) -> Option<Proxy> {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let admin_port = free_port();

@@ -1,5 +1,7 @@
 //! What a command does to the connection it is sent on.
 
+use strum::IntoStaticStr;
+
 /// What a command does to the connection it is sent on, and so where it may be sent.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum ConnectionEffect {
@@ -98,7 +100,8 @@ pub enum SubscriptionKind {
 }
 
 /// Why a command needs a connection of the client's own.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
 pub enum PinReason {
     /// Invalidation pushes go to this connection.
     Tracking,
@@ -127,18 +130,6 @@ pub enum PinReason {
 impl PinReason {
     /// The word for logs, metric labels and documentation.
     pub fn as_str(self) -> &'static str {
-        match self {
-            PinReason::Tracking => "tracking",
-            PinReason::NoEvict => "no_evict",
-            PinReason::NoTouch => "no_touch",
-            PinReason::Wait => "wait",
-            PinReason::ScriptDebug => "script_debug",
-            PinReason::Debug => "debug",
-            PinReason::Replication => "replication",
-            PinReason::ClusterMode => "cluster_mode",
-            PinReason::Capability => "capability",
-            PinReason::Shutdown => "shutdown",
-            PinReason::Unknown => "unknown",
-        }
+        self.into()
     }
 }

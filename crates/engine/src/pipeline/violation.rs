@@ -4,6 +4,8 @@ use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
+use strum::{IntoStaticStr, VariantArray};
+
 /// Names kept of the commands a violation is about; longer lists end with [`MORE`].
 pub const COMMANDS_MAX: usize = 16;
 /// Stands for the commands that were not kept.
@@ -14,7 +16,8 @@ pub const OTHER_ERROR: &str = "other";
 const ERROR_WORD_BYTES_MAX: usize = 32;
 
 /// Every kind of violation. The word of [`Kind::as_str`] is the same in the metric's label, the log, the HTTP API and the docs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, IntoStaticStr, VariantArray)]
+#[strum(serialize_all = "snake_case")]
 pub enum Kind {
     /// Some commands of a pipeline, group or transaction failed and others did not.
     PartialFailure,
@@ -62,55 +65,11 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind once, in the order of declaration: `ALL[kind.index()] == kind`.
-    pub const ALL: [Kind; 21] = [
-        Kind::PartialFailure,
-        Kind::Split,
-        Kind::Sequential,
-        Kind::Aborted,
-        Kind::Unguarded,
-        Kind::Unwrapped,
-        Kind::UnknownOutcome,
-        Kind::Duplicate,
-        Kind::CrossSlot,
-        Kind::TtlMissing,
-        Kind::TtlLate,
-        Kind::TtlDropped,
-        Kind::TtlTooLong,
-        Kind::TtlRejected,
-        Kind::Expectation,
-        Kind::Guard,
-        Kind::Degraded,
-        Kind::TooLarge,
-        Kind::NearMiss,
-        Kind::Orphan,
-        Kind::RelationTtl,
-    ];
+    pub const ALL: &[Kind] = Kind::VARIANTS;
 
     /// The kind's one word.
     pub fn as_str(self) -> &'static str {
-        match self {
-            Kind::PartialFailure => "partial_failure",
-            Kind::Split => "split",
-            Kind::Sequential => "sequential",
-            Kind::Aborted => "aborted",
-            Kind::Unguarded => "unguarded",
-            Kind::Unwrapped => "unwrapped",
-            Kind::UnknownOutcome => "unknown_outcome",
-            Kind::Duplicate => "duplicate",
-            Kind::CrossSlot => "cross_slot",
-            Kind::TtlMissing => "ttl_missing",
-            Kind::TtlLate => "ttl_late",
-            Kind::TtlDropped => "ttl_dropped",
-            Kind::TtlTooLong => "ttl_too_long",
-            Kind::TtlRejected => "ttl_rejected",
-            Kind::Expectation => "expectation",
-            Kind::Guard => "guard",
-            Kind::Degraded => "degraded",
-            Kind::TooLarge => "too_large",
-            Kind::NearMiss => "near_miss",
-            Kind::Orphan => "orphan",
-            Kind::RelationTtl => "relation_ttl",
-        }
+        self.into()
     }
 
     /// The kind's place in [`Kind::ALL`].
@@ -120,7 +79,7 @@ impl Kind {
 
     /// The kind that [`Kind::as_str`] writes as `word`.
     pub fn from_word(word: &str) -> Option<Kind> {
-        Kind::ALL.into_iter().find(|kind| kind.as_str() == word)
+        Kind::ALL.iter().copied().find(|kind| kind.as_str() == word)
     }
 }
 
@@ -226,7 +185,7 @@ mod tests {
 
     #[test]
     fn every_kind_stands_at_its_index_and_is_found_by_its_word() {
-        for (index, kind) in Kind::ALL.into_iter().enumerate() {
+        for (index, kind) in Kind::ALL.iter().copied().enumerate() {
             assert_eq!(kind.index(), index);
             assert_eq!(Kind::from_word(kind.as_str()), Some(kind));
         }

@@ -1,7 +1,10 @@
 //! Which upstream connection a client's commands may use: a shared one, or one leased for a reason.
 
+use strum::IntoStaticStr;
+
 /// Why a client needs an upstream connection of its own.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
 pub enum Reason {
     /// MULTI without its EXEC, or WATCH: lasts until the transaction ends.
     Transaction,
@@ -22,15 +25,7 @@ pub enum Reason {
 impl Reason {
     /// The word in logs and documents.
     pub fn as_str(self) -> &'static str {
-        match self {
-            Reason::Transaction => "transaction",
-            Reason::Subscription => "subscription",
-            Reason::Blocking => "blocking",
-            Reason::Large => "large",
-            Reason::Bulky => "bulky",
-            Reason::Exclusive => "exclusive",
-            Reason::Tunnel => "tunnel",
-        }
+        self.into()
     }
 }
 
