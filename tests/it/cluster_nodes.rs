@@ -293,3 +293,26 @@ fn what_is_too_long_to_be_held_is_refused_and_what_is_not_passes() {
     wire.send(&request(&format!("GET {b}")));
     assert_eq!(wire.frame().map(|reply| reply.len()).expect("it comes whole"), whole);
 }
+
+#[test]
+fn a_node_that_is_slower_than_others_keeps_its_connection() {
+    let nodes = Nodes::start(2, false);
+    let proxy = before(&nodes, "request_timeout_ms = 30000\nstall_timeout_ms = 60000\n");
+    let keys: Vec<String> = (0..2).map(|at| nodes.key_of(at, "k")).collect();
+    let (mut wire, mut other, mut direct) = (proxy.wire(), proxy.wire(), nodes.servers[0].wire());
+    for key in &keys {
+        eventually("its node is there", || wire.ask(&format!("SET {key} 1")) == "+OK\r\n");
+    }
+    // The second time another connection would have been opened by then.
+    for _ in 0..4 {
+        direct.send_line("DEBUG SLEEP 0.3");
+        std::thread::sleep(Duration::from_millis(20));
+        wire.send_line(&format!("GET {}", keys[0]));
+        while wire.is_silent_for(Duration::from_millis(5)) {
+            assert_eq!(other.ask(&format!("SET {} 2", keys[1])), "+OK\r\n");
+            assert_eq!(proxy.metric("respguard_upstream_connections", &[("state", "retired")]), 0.0, "the other node's haste");
+        }
+        assert_eq!(text(&wire.reply()), "$1\r\n1\r\n");
+        assert_eq!(text(&direct.reply()), "+OK\r\n");
+    }
+}

@@ -72,7 +72,7 @@ impl Watch {
     }
 
     async fn look(&mut self) {
-        let asked = self.addresses();
+        let (asked, asked_at) = (self.addresses(), Instant::now());
         let mut asking = JoinSet::new();
         for address in &asked {
             let session = self.sessions.remove(&address.to_string());
@@ -95,7 +95,7 @@ impl Watch {
                 Err(error) => self.log_once(&address, error.to_string()),
             }
         }
-        self.take(answers, took);
+        self.take(answers, took, asked_at);
     }
 
     /// Seeds, primaries and replicas, each once.
@@ -122,7 +122,7 @@ impl Watch {
         }
     }
 
-    fn take(&mut self, answers: Vec<(Address, Assignment)>, took: Vec<(Address, Duration)>) {
+    fn take(&mut self, answers: Vec<(Address, Assignment)>, took: Vec<(Address, Duration)>, asked_at: Instant) {
         let before = self.slot_map_publisher.current();
         let answering: Vec<Address> = answers.iter().map(|(address, _)| address.clone()).collect();
         // A node that does not know where it is reached means the address at which it was asked.
@@ -144,7 +144,7 @@ impl Watch {
         });
         let mut map = SlotMap::new(chosen.epoch, shards);
         map.replicas.clone_from(&self.replicas);
-        map.took = took;
+        (map.took, map.asked_at) = (took, Some(asked_at.into_std()));
         let silent = map.shards.iter().filter(|shard| !answering.contains(&shard.address));
         map.silent = silent.map(|shard| shard.address.clone()).collect();
         gauge::set_slots_unserved(SLOTS - map.reachable());

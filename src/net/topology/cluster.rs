@@ -30,6 +30,8 @@ pub struct SlotMap {
     pub silent: Vec<Address>,
     /// How long the others took.
     pub took: Vec<(Address, Duration)>,
+    /// They were asked then, or later.
+    pub asked_at: Option<Instant>,
     pub epoch: u64,
     pub since: Instant,
 }
@@ -41,6 +43,7 @@ impl Default for SlotMap {
             replicas: Vec::new(),
             silent: Vec::new(),
             took: Vec::new(),
+            asked_at: None,
             owners: vec![NOBODY; SLOTS].into(),
             epoch: 0,
             since: Instant::now(),

@@ -42,7 +42,7 @@ impl Pool {
         let with_nodes = match settings.cluster.clone() {
             Some(cluster) => {
                 let own = Nodes::virtual_settings(&settings);
-                WorkerSettings { settings: own, nodes: Some(Nodes::new(context, settings, cluster)), health: None }
+                WorkerSettings { nodes: Some(Nodes::new(context, settings, cluster)), ..WorkerSettings::server(own) }
             }
             None => WorkerSettings::server(settings),
         };

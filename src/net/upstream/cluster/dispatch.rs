@@ -69,9 +69,10 @@ impl Core {
             return;
         }
         for place in 0..state.queue.len() {
-            let Entry { phase, slot, sent_to, .. } = &state.queue[place];
+            let Entry { phase, slot, sent_to, stream, .. } = &state.queue[place];
+            let node = stream.and_then(|stream| state.streams.node(stream)).or(sent_to.as_ref());
             let is_elsewhere = |(slot, node): (u16, &NodeName)| !self.nodes.is_owner(slot, node);
-            if *phase == Phase::Sent && slot.zip(sent_to.as_ref()).is_some_and(is_elsewhere) {
+            if *phase == Phase::Sent && slot.zip(node).is_some_and(is_elsewhere) {
                 state.block_others(place);
             }
         }

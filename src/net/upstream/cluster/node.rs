@@ -137,6 +137,11 @@ impl Node {
         }
     }
 
+    /// It has answered what it was asked then, over a connection that is not the worker's.
+    pub(super) fn answered(&self, asked_at: Instant) {
+        self.settings.last_answered.iter().for_each(|last| last.answered(asked_at));
+    }
+
     /// True when it was not given this script yet; it is now.
     pub(super) fn lacks_script(&self, opened_at: Option<Instant>, digest: &Digest) -> bool {
         self.given(opened_at).scripts.insert(*digest)

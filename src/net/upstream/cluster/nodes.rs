@@ -19,6 +19,7 @@ use crate::net::address::Address;
 use crate::net::clock;
 use crate::net::context::Context;
 use crate::net::health::Health;
+use crate::net::last_answered::LastAnswered;
 use crate::net::stable_map::StableMap;
 use crate::net::topology::Primary;
 use crate::net::topology::cluster::{Cluster, SlotMap};
@@ -304,7 +305,8 @@ impl Nodes {
             is_node: true,
             ..self.settings.clone()
         };
-        Node::new(Rc::new(WorkerSettings { settings, nodes: None, health: Some(Health::default()) }), traffic)
+        let (health, last_answered) = (Some(Health::default()), Some(LastAnswered::default()));
+        Node::new(Rc::new(WorkerSettings { settings, nodes: None, health, last_answered }), traffic)
     }
 
     /// A client's connection to the cluster, once a node takes its login and protocol.
@@ -383,6 +385,9 @@ impl Nodes {
         self.note_change();
         let primaries = self.primaries();
         for (address, node) in self.nodes.borrow_mut().iter_mut() {
+            if let Some(asked_at) = map.asked_at.filter(|_| map.answered_in(address).is_some()) {
+                node.answered(asked_at);
+            }
             if primaries.contains(address) {
                 continue;
             }

@@ -178,6 +178,11 @@ impl Streams {
         self.all.get(usize::from(stream)).map(|stream| &stream.replies)
     }
 
+    /// Where its requests are sent.
+    pub(super) fn node(&self, stream: u16) -> Option<&NodeName> {
+        self.all.get(usize::from(stream)).map(|stream| &stream.node)
+    }
+
     /// The stream of a shard's requests, where it is known and open.
     #[inline]
     pub(super) fn of_shard(&mut self, shard: usize, changes: u64) -> Option<u16> {

@@ -46,7 +46,11 @@ impl Link {
     /// Hands so many plain replies to whom they belong, as if its task had read them; how many of them that were, and their
     /// bytes. Behind it comes `flush_handed_on`.
     pub fn hand_on(&self, replies: &[u8], frames: u32) -> (u32, usize) {
-        let may_read = !self.is_inside_frame.get() && self.held_up.why().is_none() && self.is_simple(&self.state.borrow());
+        let may_read = {
+            let state = self.state.borrow();
+            // What waits to be written has waited for the cluster to have room again: its task is to be woken.
+            state.out.is_empty() && self.is_simple(&state) && !self.is_inside_frame.get() && self.held_up.why().is_none()
+        };
         if !may_read || !matches!(self.next_taken(), Taken::ByClient) {
             return (0, 0);
         }

@@ -147,7 +147,7 @@ impl Link {
             Some(Stop::Awaited) => self.wake(),
             None => {
                 if let Some(since) = since {
-                    self.head_of_line.look(since, self.context.last_answered.asked_at());
+                    self.head_of_line.look(since, self.server_answered().asked_at());
                 }
             }
         }

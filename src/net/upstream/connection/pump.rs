@@ -353,6 +353,7 @@ impl Link {
     /// The server has answered what was asked then.
     pub(super) fn answered(&self, asked_at: Instant) {
         self.context.last_answered.answered(asked_at);
+        self.settings.last_answered.iter().for_each(|node| node.answered(asked_at));
     }
 
     /// Counts replies by how long they took.

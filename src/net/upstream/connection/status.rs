@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use super::{Link, Phase};
 use crate::net::clock;
 use crate::net::health::Health;
+use crate::net::last_answered::LastAnswered;
 use respguard_engine::link::handshake::ServerInfo;
 use respguard_engine::preflight::Ability;
 
@@ -22,6 +23,11 @@ impl Link {
             None if self.settings.nodes.is_some() => &self.context.nodes_health,
             None => &self.context.health,
         }
+    }
+
+    /// When the server was last seen to answer. What another node of its cluster answers says nothing about it.
+    pub(super) fn server_answered(&self) -> &LastAnswered {
+        self.settings.last_answered.as_ref().unwrap_or(&self.context.last_answered)
     }
 
     /// Since when it can be used.
