@@ -25,6 +25,7 @@ pub mod rest;
 pub mod retries;
 pub mod sentinel;
 pub mod server_limits;
+pub mod splice;
 pub mod stream;
 pub mod tls;
 pub mod topology;

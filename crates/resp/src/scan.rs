@@ -1,6 +1,7 @@
 //! Finds the ends of reply frames, and resumes where the bytes ran out.
 
 mod error;
+mod passing;
 mod plain;
 
 use super::frame::{Decimal, plain_frame, plain_length};

@@ -138,7 +138,7 @@ impl Link {
         }
         self.has_carried_large.set(true);
         state.out.extend_from_slice(piece);
-        let is_full = state.out.len() - state.out_at >= self.out_bytes_max();
+        let is_full = state.pipe.is_some() || state.out.len() - state.out_at >= self.out_bytes_max();
         let longest = if end { longest } else { is_full.then_some(self.settings.request_timeout) };
         let now = clock::now();
         state.inflight.extend_last(piece.len(), now, self.own_time(longest.map(|longest| now + longest)));
@@ -180,7 +180,7 @@ impl Link {
 
     pub(super) fn has_unwritten(&self) -> bool {
         let state = self.state.borrow();
-        state.out_at < state.out.len()
+        !state.is_written()
     }
 
     /// The most outstanding replies at a time, unless requests were queued in one piece.
@@ -204,6 +204,9 @@ impl Link {
     }
 
     pub(super) fn has_room_behind(&self, state: &State, bytes: usize) -> bool {
+        if state.pipe.is_some() {
+            return false;
+        }
         let waiting = state.out.len() - state.out_at;
         waiting < LITTLE || waiting < self.out_bytes_max() && (bytes < FEW_BYTES || waiting < self.context.kept.allowance(4))
     }

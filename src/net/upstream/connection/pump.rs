@@ -35,6 +35,7 @@ enum Taken {
 impl Link {
     pub(super) async fn pump(&self, mut stream: impl Wire) -> Loss {
         let mut reading = Reading::default();
+        self.is_spliceable.set(stream.socket().is_some());
         let loss = std::future::poll_fn(|cx| self.poll_pump(&mut stream, &mut reading, cx)).await;
         reading.finish(&self.context);
         loss
@@ -90,14 +91,21 @@ impl Link {
                 cx.waker().wake_by_ref();
                 return Poll::Pending;
             }
+            if let Some(went_by) = self.poll_reply_part(stream, reading, cx) {
+                match ready!(went_by) {
+                    Ok(0) => return Poll::Ready(Loss::Eof),
+                    Ok(bytes) => {
+                        self.note_read(bytes);
+                        turn_bytes += bytes;
+                    }
+                    Err(error) => return Poll::Ready(error.into()),
+                }
+                continue;
+            }
             match ready!(reading.poll_read(stream, &self.context, cx)) {
                 Ok(0) => return Poll::Ready(Loss::Eof),
                 Ok(bytes) => {
-                    clock::tick();
-                    self.context.metrics.add_bytes(Side::Upstream, Direction::In, bytes);
-                    self.health().alive();
-                    self.state.borrow_mut().last_read = clock::now();
-                    self.head_of_line.moves();
+                    self.note_read(bytes);
                     turn_bytes += bytes;
                     let waiting = self.paced.get().map(|_| self.state.borrow().inflight.len());
                     if let Err(loss) = reading.hand_out(self) {
@@ -118,6 +126,15 @@ impl Link {
                 },
             }
         }
+    }
+
+    /// So much has come from the server.
+    fn note_read(&self, bytes: usize) {
+        clock::tick();
+        self.context.metrics.add_bytes(Side::Upstream, Direction::In, bytes);
+        self.health().alive();
+        self.state.borrow_mut().last_read = clock::now();
+        self.head_of_line.moves();
     }
 
     /// The next replies will not come; the connection goes on, unless that would leave it out of step.
@@ -151,6 +168,7 @@ impl Link {
         let mut state = self.state.borrow_mut();
         let state = &mut *state;
         let again = self.shared.get();
+        ready!(self.poll_write_pipe(state, stream, cx))?;
         let end = self.may_write(state);
         while state.out_at < end {
             let Poll::Ready(written) = Pin::new(&mut *stream).poll_write(cx, &state.out[state.out_at..end]) else {

@@ -1,0 +1,196 @@
+//! Pipes of the kernel, through which bytes go from one socket to another without being copied into the process.
+
+use std::cell::{Cell, RefCell};
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::rc::Rc;
+
+/// Where less is left of a value, its bytes are copied: that costs less than two calls and a pipe.
+pub const SPLICE_BYTES_MIN: u64 = 64 * 1024;
+/// What a pipe should hold; where the system does not allow it, as much as it gives.
+const PIPE_BYTES: usize = 1024 * 1024;
+/// Pipes that a worker has at a time. Each takes two of the process' files.
+const PIPES_MAX: usize = 16;
+
+/// Moves bytes into a pipe that is empty; says how many, or why none.
+pub type Fill<'a> = dyn FnMut(&mut SplicePipe) -> std::task::Poll<io::Result<usize>> + 'a;
+
+/// One pipe, and how many bytes are in it.
+#[derive(Debug)]
+pub struct SplicePipe {
+    read_end: OwnedFd,
+    write_end: OwnedFd,
+    bytes: usize,
+    /// Pipes that are open.
+    open: Rc<Cell<usize>>,
+}
+
+impl SplicePipe {
+    /// Bytes that have come in and not gone out.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Takes what a socket has, no more than `most`; 0 bytes are its end. Only an empty pipe is filled: `WouldBlock` can mean
+    /// that a pipe is full, and must mean that nothing has come.
+    ///
+    /// # Errors
+    /// `WouldBlock` when nothing has come; else the socket's own.
+    pub fn fill(&mut self, socket: impl AsFd, most: usize) -> io::Result<usize> {
+        debug_assert_eq!(self.bytes, 0, "only an empty pipe is filled");
+        self.bytes = splice(&socket, &self.write_end, most)?;
+        Ok(self.bytes)
+    }
+
+    /// Gives a socket what it takes; there must be something in the pipe, or `WouldBlock` could mean that nothing is.
+    ///
+    /// # Errors
+    /// `WouldBlock` when the socket takes nothing; else the socket's own.
+    pub fn empty(&mut self, socket: impl AsFd) -> io::Result<usize> {
+        debug_assert!(self.bytes > 0, "there is something in the pipe");
+        let bytes = splice(&self.read_end, &socket, self.bytes)?;
+        if bytes == 0 {
+            return Err(io::ErrorKind::WriteZero.into());
+        }
+        self.bytes = self.bytes.saturating_sub(bytes);
+        Ok(bytes)
+    }
+}
+
+impl Drop for SplicePipe {
+    fn drop(&mut self) {
+        self.open.set(self.open.get().saturating_sub(1));
+    }
+}
+
+/// One worker's pipes.
+#[derive(Debug, Default)]
+pub struct SplicePipes {
+    open: Rc<Cell<usize>>,
+    kept: RefCell<Vec<SplicePipe>>,
+    /// The fewest that were kept since [`SplicePipes::trim`]: so many were not needed.
+    fewest: Cell<usize>,
+}
+
+impl SplicePipes {
+    /// An empty pipe; none where as many are in use as may be, or the system gives none.
+    pub fn take(&self) -> Option<SplicePipe> {
+        let mut kept = self.kept.borrow_mut();
+        let pipe = kept.pop();
+        self.fewest.set(self.fewest.get().min(kept.len()));
+        if pipe.is_some() || self.open.get() >= PIPES_MAX {
+            return pipe;
+        }
+        let (read_end, write_end) = open().ok()?;
+        self.open.set(self.open.get() + 1);
+        Some(SplicePipe { read_end, write_end, bytes: 0, open: Rc::clone(&self.open) })
+    }
+
+    /// Takes a pipe back; one with something in it is closed.
+    pub fn give(&self, pipe: SplicePipe) {
+        if pipe.bytes == 0 {
+            self.kept.borrow_mut().push(pipe);
+        }
+    }
+
+    /// Closes what was not needed since the last call.
+    pub fn trim(&self) {
+        let mut kept = self.kept.borrow_mut();
+        kept.drain(..self.fewest.get());
+        self.fewest.set(kept.len());
+    }
+}
+
+#[cfg(target_os = "linux")]
+fn open() -> io::Result<(OwnedFd, OwnedFd)> {
+    use rustix::pipe::{PipeFlags, fcntl_setpipe_size, pipe_with};
+
+    let (read_end, write_end) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
+    // A smaller one needs more calls, and is no worse otherwise.
+    let _ = fcntl_setpipe_size(&write_end, PIPE_BYTES);
+    Ok((read_end, write_end))
+}
+
+#[cfg(target_os = "linux")]
+fn splice(from: impl AsFd, to: impl AsFd, most: usize) -> io::Result<usize> {
+    use rustix::pipe::SpliceFlags;
+
+    let flags = SpliceFlags::NONBLOCK | SpliceFlags::MOVE;
+    let spliced = rustix::io::retry_on_intr(|| rustix::pipe::splice(&from, None, &to, None, most.min(PIPE_BYTES), flags));
+    Ok(spliced?)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn open() -> io::Result<(OwnedFd, OwnedFd)> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+#[cfg(not(target_os = "linux"))]
+fn splice(_: impl AsFd, _: impl AsFd, most: usize) -> io::Result<usize> {
+    debug_assert!(most <= PIPE_BYTES);
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use std::io::{Read, Write};
+    use std::os::unix::net::UnixStream;
+
+    use super::*;
+
+    fn sockets() -> (UnixStream, UnixStream) {
+        let pair = UnixStream::pair().expect("a pair of sockets");
+        pair.1.set_nonblocking(true).expect("does not block");
+        pair
+    }
+
+    fn kind<T>(result: io::Result<T>) -> Option<io::ErrorKind> {
+        result.err().map(|error| error.kind())
+    }
+
+    #[test]
+    fn bytes_go_from_one_socket_to_the_other_and_their_number_is_known() {
+        let pipes = SplicePipes::default();
+        let mut pipe = pipes.take().expect("a pipe");
+        let ((mut sender, from), (to, mut reader)) = (sockets(), sockets());
+        assert_eq!(kind(pipe.fill(&from, 10)), Some(io::ErrorKind::WouldBlock), "nothing has come");
+        sender.write_all(b"0123456789abc").expect("written");
+        assert_eq!((pipe.fill(&from, 10).ok(), pipe.bytes()), (Some(10), 10), "no more than was asked for");
+        assert_eq!((pipe.empty(&to).ok(), pipe.bytes()), (Some(10), 0));
+        let mut came = [0; 32];
+        assert_eq!(reader.read(&mut came).ok(), Some(10));
+        assert_eq!(&came[..10], b"0123456789");
+        assert_eq!(pipe.fill(&from, 10).ok(), Some(3));
+        assert_eq!(pipe.empty(&to).ok(), Some(3));
+        drop(sender);
+        assert_eq!((pipe.fill(&from, 10).ok(), pipe.bytes()), (Some(0), 0), "the end");
+    }
+
+    #[test]
+    fn what_a_full_socket_does_not_take_stays_in_the_pipe() {
+        let pipes = SplicePipes::default();
+        let mut pipe = pipes.take().expect("a pipe");
+        let ((mut sender, from), (mut to, _reader)) = (sockets(), sockets());
+        to.set_nonblocking(true).expect("does not block");
+        while to.write(&[0; 4096]).is_ok() {}
+        sender.write_all(b"0123456789").expect("written");
+        assert_eq!(pipe.fill(&from, 10).ok(), Some(10));
+        assert_eq!((kind(pipe.empty(&to)), pipe.bytes()), (Some(io::ErrorKind::WouldBlock), 10));
+        pipes.give(pipe);
+        assert_eq!((pipes.kept.borrow().len(), pipes.open.get()), (0, 0), "what is in it goes with it");
+    }
+
+    #[test]
+    fn there_are_no_more_than_so_many_and_those_that_nobody_needs_are_closed() {
+        let pipes = SplicePipes::default();
+        let mut taken: Vec<_> = (0..PIPES_MAX).map(|_| pipes.take().expect("a pipe")).collect();
+        assert!(pipes.take().is_none());
+        pipes.give(taken.pop().expect("one"));
+        assert!(pipes.take().is_some_and(|pipe| pipe.bytes() == 0));
+        taken.into_iter().for_each(|pipe| pipes.give(pipe));
+        pipes.trim();
+        assert_eq!(pipes.open.get(), PIPES_MAX - 1, "nobody could need them yet");
+        pipes.trim();
+        assert_eq!(pipes.open.get(), 0);
+    }
+}
