@@ -3,13 +3,14 @@
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker, ready};
+use std::time::Instant;
 
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf, Ready};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::TlsStream;
 
 use super::address::Address;
-use super::splice::SplicePipe;
+use super::splice::{SplicePipe, write_now};
 use super::tls::{Acceptor, Connector};
 
 /// TCP, with or without TLS, or a unix socket.
@@ -176,6 +177,39 @@ impl Stream {
             if !would_block(&moved) {
                 return Poll::Ready(moved);
             }
+        }
+    }
+
+    /// Moves what is in a pipe into the socket, whatever the task knows of the socket's readiness.
+    ///
+    /// # Errors
+    /// The socket's own, `WouldBlock` among them when it takes no more; it is no plain one.
+    pub fn empty_now(&self, pipe: &mut SplicePipe) -> io::Result<usize> {
+        match self {
+            Stream::Tcp(socket) => pipe.empty(socket),
+            Stream::Unix(socket) => pipe.empty(socket),
+            Stream::Tls(_) => Err(io::ErrorKind::Unsupported.into()),
+        }
+    }
+
+    /// The same with bytes.
+    ///
+    /// # Errors
+    /// As above.
+    pub fn write_now(&self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Stream::Tcp(socket) => write_now(socket, bytes),
+            Stream::Unix(socket) => write_now(socket, bytes),
+            Stream::Tls(_) => Err(io::ErrorKind::Unsupported.into()),
+        }
+    }
+
+    /// True when nobody has been told that the socket has room for what is in the pipe.
+    pub fn has_forgotten(&self, pipe: &mut SplicePipe, now: Instant) -> bool {
+        match self {
+            Stream::Tcp(socket) => pipe.is_forgotten(socket, now),
+            Stream::Unix(socket) => pipe.is_forgotten(socket, now),
+            Stream::Tls(_) => false,
         }
     }
 

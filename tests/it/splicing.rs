@@ -1,10 +1,10 @@
-//! Large values go by the process, from socket to socket, and what becomes of them is what becomes of those that are copied.
+//! Large values go from socket to socket without being copied, and what becomes of them is what becomes of those that are.
 
 use std::time::Duration;
 
 use crate::harness::redis::free_port;
 use crate::harness::wire::words;
-use crate::harness::{Authority, Proxy, RedisServer, Setup, Wire, eventually, request, within};
+use crate::harness::{Authority, Proxy, RedisServer, Setup, Wire, eventually, request, text, within};
 
 const MIB: usize = 1024 * 1024;
 /// Below and above what is worth a pipe, and beyond what a pipe and one turn hold.
@@ -80,6 +80,7 @@ fn values_of_all_sizes_pass_over_tcp_unix_sockets_and_tls() {
         let proxy = setup.start();
         let before = pipes(&proxy);
         play(connect(&proxy));
+        assert_eq!(proxy.metric("respguard_missed_wakeups_total", &[]), 0.0, "{name}");
         let mut wire = connect(&proxy).patience(LONG);
         let mut has_pipe = || {
             wire.send_line("GET k");
@@ -156,6 +157,7 @@ fn who_reads_late_gets_all_of_it_while_others_go_on() {
     let rest = bulk(&value).split_off(had);
     assert!(late.bytes(rest.len()) == rest, "it is whole");
     assert_eq!(late.ask("PING"), "+PONG\r\n");
+    assert_eq!(proxy.metric("respguard_missed_wakeups_total", &[]), 0.0);
 }
 
 #[test]
@@ -182,4 +184,82 @@ fn when_the_server_dies_amid_a_large_value_its_reader_is_closed_and_its_writer_t
     writes.send(&words(&[b"SET", b"other", &value])[sent..]);
     let reply = String::from_utf8_lossy(&writes.reply()).into_owned();
     assert!(reply.starts_with('-'), "{reply}");
+}
+
+/// The server is waited for no longer than this; on a machine that is busy it may need some of it.
+const WAIT: Duration = Duration::from_secs(8);
+
+/// One worker that waits for replies no longer than [`WAIT`].
+fn short_of_time(redis: &RedisServer) -> Proxy {
+    let upstream = format!("request_timeout_ms = {}\nstall_timeout_ms = 60000\nqueue_timeout_ms = 60000", WAIT.as_millis());
+    Setup::new(redis).top("workers = 1").upstream(&upstream).start()
+}
+
+#[test]
+fn a_reply_that_has_begun_may_take_longer_than_requests_wait() {
+    let (redis, _proxy, value) = with_large();
+    let proxy = short_of_time(&redis);
+    let (mut reads, had) = reader(patient(&proxy), &value);
+    redis.pause();
+    // What has come already is read, and then nothing comes for a while.
+    let mut rest = reads.until_silent_for(WAIT + WAIT / 4);
+    redis.resume();
+    rest.extend(reads.bytes(bulk(&value).len() - had - rest.len()));
+    assert!(rest == bulk(&value)[had..], "it is whole");
+    assert_eq!(reads.ask("PING"), "+PONG\r\n");
+}
+
+#[test]
+fn who_pauses_for_longer_than_requests_wait_while_it_sends_is_waited_for() {
+    let redis = RedisServer::start(&[]);
+    let proxy = short_of_time(&redis);
+    let value = value(8 * MIB);
+    let (mut writes, sent) = writer(patient(&proxy), &value);
+    // The time that this takes is what the test is about.
+    std::thread::sleep(WAIT + WAIT / 4);
+    writes.send(&words(&[b"SET", b"other", &value])[sent..]);
+    assert_eq!(text(&writes.reply()), "+OK\r\n");
+    answers(&mut writes, &[request("GET other")], &[bulk(&value)]);
+}
+
+#[test]
+fn a_server_that_takes_no_more_of_a_large_value_has_its_time_and_its_writer_goes_on() {
+    let (redis, _proxy, value) = with_large();
+    let proxy = short_of_time(&redis);
+    let ((mut writes, sent), mut other) = (writer(patient(&proxy), &value), patient(&proxy));
+    assert_eq!(other.ask("PING"), "+PONG\r\n");
+    redis.pause();
+    writes.send(&words(&[b"SET", b"other", &value])[sent..]);
+    let reply = text(&writes.reply());
+    assert!(reply.starts_with("-TIMEOUT"), "{reply}");
+    redis.resume();
+    // Nothing, or all of it, has come to the server when it goes on.
+    assert_eq!(writes.ask("PING"), "+PONG\r\n");
+    answers(&mut other, &[request("GET k")], &[bulk(&value)]);
+}
+
+#[test]
+fn a_reload_changes_nothing_for_what_is_under_way() {
+    let (redis, proxy, value) = with_large();
+    let (mut reads, had) = reader(patient(&proxy), &value);
+    let (mut writes, sent) = writer(patient(&proxy), &value);
+    proxy.rewrite(&Setup::new(&redis).top("workers = 1").upstream(PATIENT));
+    assert_eq!(proxy.http("POST", "/reload", &[]).0, 200);
+    let rest = reads.bytes(bulk(&value).len() - had);
+    assert!(rest == bulk(&value)[had..], "it is whole");
+    writes.send(&words(&[b"SET", b"other", &value])[sent..]);
+    assert_eq!(text(&writes.reply()), "+OK\r\n");
+    answers(&mut writes, &[request("GET other")], &[bulk(&value)]);
+    assert_eq!(proxy.metric("respguard_missed_wakeups_total", &[]), 0.0);
+}
+
+#[test]
+fn who_reads_a_large_value_when_the_process_ends_gets_all_of_it() {
+    let (redis, _proxy, value) = with_large();
+    let proxy = Setup::new(&redis).top("workers = 1").upstream(PATIENT).pipeline("drain_timeout_ms = 90000").start();
+    let (mut reads, had) = reader(patient(&proxy), &value);
+    proxy.terminate();
+    eventually("it drains", || proxy.get("/readyz").1.contains("draining"));
+    let rest = reads.until_closed();
+    assert!(rest == bulk(&value)[had..], "{} of {} bytes", rest.len(), bulk(&value).len() - had);
 }

@@ -1,8 +1,8 @@
 //! Finds the ends of reply frames, and resumes where the bytes ran out.
 
 mod error;
-mod passing;
 mod plain;
+mod skip;
 
 use super::frame::{Decimal, plain_frame, plain_length};
 

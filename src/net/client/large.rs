@@ -207,19 +207,19 @@ impl Connection {
         }
     }
 
-    /// Lets a part of the request that is cut through go by without reading it; none where it must be read.
-    pub(super) fn poll_part(&mut self, cx: &mut TaskContext<'_>) -> Option<Poll<io::Result<usize>>> {
+    /// Moves a part of the request that is passed on to the server without reading it; none where it must be read.
+    pub(super) fn poll_splice(&mut self, cx: &mut TaskContext<'_>) -> Option<Poll<io::Result<usize>>> {
         let left = self.input.parser.payload_left();
         let is_through = matches!(self.input.cutting, Cutting::PassThrough { .. }) && self.input.bytes.is_empty();
         if !is_through || left < SPLICE_BYTES_MIN || !self.exchange.is_spliceable() || self.shared.context.tap.is_on() {
             return None;
         }
         let most = usize::try_from(left).unwrap_or(usize::MAX);
-        let came = self.lease.link()?.take_request_part(&mut |pipe| self.exchange.poll_fill(pipe, most, cx))?;
-        if let Poll::Ready(Ok(bytes)) = &came {
+        let moved = self.lease.link()?.splice_request_part(&mut |pipe| self.exchange.poll_fill(pipe, most, cx))?;
+        if let Poll::Ready(Ok(bytes)) = &moved {
             self.input.parser.skip_payload(*bytes as u64);
         }
-        Some(came)
+        Some(moved)
     }
 
     /// While there is no room on the lease the server is waited for, and that has its time.

@@ -31,8 +31,8 @@ impl Connection {
         if !takes_more || is_short {
             return Poll::Pending;
         }
-        if let Some(came) = self.poll_part(cx) {
-            return self.note_part(came);
+        if let Some(moved) = self.poll_splice(cx) {
+            return self.note_spliced(moved);
         }
         if self.input.bytes.capacity() == 0 {
             // Before it has waited there is hardly ever something to read: no buffer is taken for that.
@@ -71,9 +71,9 @@ impl Connection {
         }
     }
 
-    /// A part of a large request has gone by, or none.
-    fn note_part(&mut self, came: Poll<io::Result<usize>>) -> Poll<Event> {
-        match came {
+    /// A part of a large request has been moved on, or none.
+    fn note_spliced(&mut self, moved: Poll<io::Result<usize>>) -> Poll<Event> {
+        match moved {
             Poll::Ready(Ok(bytes)) => {
                 self.input.ended |= bytes == 0;
                 Poll::Ready(Event::Read)

@@ -37,7 +37,7 @@ impl Bulk {
         }
     }
 
-    /// So much more has come of the reply that comes in pieces.
+    /// So much more has come of the reply that arrives in pieces.
     pub fn note_more(&self, bytes: usize, large: usize) {
         let bytes = self.bytes.get().saturating_add(bytes);
         if bytes >= large {

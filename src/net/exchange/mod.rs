@@ -4,9 +4,9 @@
 //! `dispatch` goes through the steps of a plan. `run` sends commands one by one, `guard` groups behind a preflight, `marked`
 //! groups with a marker, `carried` groups with what stands between their members, each through `send`, which makes the places
 //! that `receive` fills. What is ready for the client goes out in `write`, `unpacking` reads long values that are compressed,
-//! `splicing` lets long ones that are not go by, and `close` ends its connection. What the exchange is made of: `client_lane` is the connection that is used, `task` the client's
-//! task, which is `waiting`, `output` what is to be written, `pace` how fast it is read, `kept` what of all that is kept, and
-//! `room` whether more is taken.
+//! `splicing` moves other long values from socket to socket, and `close` ends its connection. What the exchange is made of:
+//! `client_lane` is the connection that is used, `task` the client's task, which is `waiting`, `output` what is to be written,
+//! `pace` how fast it is read, `buffered` what of all that is buffered, and `room` whether more is taken.
 
 mod activity;
 mod buffered;

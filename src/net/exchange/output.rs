@@ -5,7 +5,7 @@ use crate::net::splice::SplicePipe;
 /// Bytes for the client; those before `at` were taken.
 #[derive(Debug, Default)]
 pub(super) struct Output {
-    /// What goes to it before them, without having been read.
+    /// What goes to it before them, without having been copied.
     pub(super) pipe: Option<SplicePipe>,
     pub(super) bytes: Vec<u8>,
     at: usize,
@@ -26,7 +26,12 @@ impl Output {
 
     /// How much that is, with what is in its pipe.
     pub(super) fn waiting(&self) -> usize {
-        self.pipe.as_ref().map_or(0, SplicePipe::bytes) + self.rest().len()
+        self.pipe_bytes() + self.rest().len()
+    }
+
+    /// How much is in its pipe.
+    pub(super) fn pipe_bytes(&self) -> usize {
+        self.pipe.as_ref().map_or(0, SplicePipe::bytes)
     }
 
     /// The client has taken so many more bytes.

@@ -108,8 +108,8 @@ impl Recipient for Exchange {
         Admitted { more, close: self.conclude(state) || close }
     }
 
-    fn take_part(&self, to: ReplyTo, fill: &mut Fill<'_>) -> Option<Poll<io::Result<usize>>> {
-        self.take_reply_part(to, fill)
+    fn splice_part(&self, to: ReplyTo, fill: &mut Fill<'_>) -> Option<Poll<io::Result<usize>>> {
+        self.splice_reply_part(to, fill)
     }
 
     fn takes_plain(&self, first: Seq, most: u32) -> u32 {

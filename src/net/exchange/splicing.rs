@@ -1,7 +1,7 @@
-//! Parts of large values that go by without being copied: the server's to the client's socket, and the client's to the server's.
+//! Parts of large values that are not copied: from the server's to the client's socket, and from the client's to the server's.
 //!
 //! The pipe between the sockets is the client's, and is filled only while nothing else waits for the client: what is in it
-//! goes before everything that is kept. So it stands in nobody's way when the client does not read.
+//! goes before everything that is buffered. So it stands in nobody's way when the client does not read.
 
 use std::io;
 use std::task::{Context as TaskContext, Poll, ready};
@@ -14,7 +14,7 @@ use respguard_engine::link::owed::ReplyTo;
 
 impl Exchange {
     /// Takes a part of the reply that `fill` brings, if it is the client's as it is and next to leave.
-    pub(super) fn take_reply_part(&self, to: ReplyTo, fill: &mut Fill<'_>) -> Option<Poll<io::Result<usize>>> {
+    pub(super) fn splice_reply_part(&self, to: ReplyTo, fill: &mut Fill<'_>) -> Option<Poll<io::Result<usize>>> {
         let mut state = self.state.borrow_mut();
         let is_next = state.unread() == 0 && state.slots.passes(to);
         if !is_next || self.ended.get().is_some() || !self.is_spliceable() {
@@ -28,7 +28,10 @@ impl Exchange {
             return Some(filled);
         }
         state.out.pipe = Some(pipe);
-        if let Some(Poll::Ready(Err(_))) = self.task.poll_with(|cx| self.poll_write_out(&mut state, cx)) {
+        self.pace.begin_to_write(clock::now);
+        let written = self.task.poll_with(|cx| self.poll_write_out(&mut state, cx));
+        self.note_buffered(&state);
+        if let Some(Poll::Ready(Err(_))) = written {
             self.ended.set(Some(End::Gone));
             self.wake();
         }
@@ -49,9 +52,36 @@ impl Exchange {
         Poll::Ready(Ok(()))
     }
 
-    /// True when what the client sends and is sent can be moved without being read.
+    /// Moves what is in the client's pipe where the client's socket has room and its task has not been told.
+    pub fn look_at_pipe(&self) {
+        let mut state = self.state.borrow_mut();
+        let front = self.front.borrow();
+        let (Some(pipe), Some(socket)) = (state.out.pipe.as_mut(), front.socket()) else { return };
+        if !socket.has_forgotten(pipe, clock::now()) {
+            return;
+        }
+        tracing::debug!(client = %self.peer, "a client's socket had room, and its task had not been told");
+        self.context.metrics.missed_wakeup();
+        // An error comes again when the task writes.
+        while pipe.bytes() > 0
+            && let Ok(written) = socket.empty_now(pipe)
+        {
+            self.note_written(written);
+        }
+        let is_empty = pipe.bytes() == 0;
+        while is_empty
+            && !state.out.rest().is_empty()
+            && let Ok(written) = socket.write_now(state.out.rest())
+        {
+            state.out.advance(written);
+            self.note_written(written);
+        }
+        self.wake();
+    }
+
+    /// True when what the client sends and is sent can be moved without being read, and there is memory for a pipe.
     pub fn is_spliceable(&self) -> bool {
-        self.front.borrow().socket().is_some()
+        self.front.borrow().socket().is_some() && !self.context.kept.is_tight()
     }
 
     /// Moves what the client has sent into an empty pipe, no more than `most` bytes; 0 bytes are its end.
@@ -59,7 +89,7 @@ impl Exchange {
         let front = self.front.borrow();
         let Some(socket) = front.socket() else { return Poll::Ready(Err(io::ErrorKind::Unsupported.into())) };
         let read = ready!(socket.poll_fill(pipe, most, cx))?;
-        self.pace.hear(clock::now());
+        self.pace.note_sent(clock::now());
         self.context.metrics.add_bytes(Side::Client, Direction::In, read);
         Poll::Ready(Ok(read))
     }

@@ -1,7 +1,7 @@
 //! The proxy's own questions to the server: one way for all of them.
 //!
 //! What is asked takes its place among the requests of a connection; its answer is for the asker alone. Who can wait uses
-//! [`ask`], who cannot says with [`call`] what is done with the answer, and who does not care uses [`tell`].
+//! [`ask`], who cannot says with [`call`] what is done with the answer, and who does not care uses [`send_and_forget`].
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;

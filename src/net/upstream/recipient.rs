@@ -20,9 +20,9 @@ pub trait Recipient {
     /// Takes one piece of a reply that is owed to this request or question of its.
     fn admit(&self, to: ReplyTo, piece: &[u8], part: Part) -> Admitted;
 
-    /// Takes a part of a reply that has begun and not ended, where that is the client's as it is: `fill` brings it. None where it
-    /// must be handed over in pieces.
-    fn take_part(&self, _to: ReplyTo, _fill: &mut Fill<'_>) -> Option<Poll<io::Result<usize>>> {
+    /// Takes a part of a reply that has begun and not ended, where that is the client's as it is: `fill` moves it into a pipe. None
+    /// where it must be handed over in pieces.
+    fn splice_part(&self, _to: ReplyTo, _fill: &mut Fill<'_>) -> Option<Poll<io::Result<usize>>> {
         None
     }
 

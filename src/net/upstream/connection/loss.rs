@@ -17,7 +17,7 @@ impl Link {
         self.head_orphan.take();
         let mut told = Vec::new();
         let mut state = self.state.borrow_mut();
-        // What is in the pipe belongs to a request that has begun.
+        // What is in the pipe belongs to a request that has begun: it is as lost as what was written.
         state.pipe = None;
         self.is_spliceable.set(false);
         let written = state.out_start + state.out_at as u64;

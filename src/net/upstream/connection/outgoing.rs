@@ -9,6 +9,7 @@ use super::room::RoomTicket;
 use super::{Link, Phase, State};
 use crate::net::clock;
 use crate::net::memory_budget::LITTLE;
+use crate::net::splice::SplicePipe;
 use crate::net::upstream::Recipient;
 use respguard_engine::link::owed::Owed;
 use respguard_engine::link::times::Times;
@@ -125,7 +126,7 @@ impl Link {
         self.state.borrow_mut().inflight.mark_blocking();
     }
 
-    fn own_time(&self, deadline: Option<Instant>) -> Option<Instant> {
+    pub(super) fn own_time(&self, deadline: Option<Instant>) -> Option<Instant> {
         deadline.map(|deadline| self.held_up.own_time(deadline))
     }
 
@@ -191,7 +192,8 @@ impl Link {
     /// Requests that wait count among what is kept for all clients, but for the little that each connection may have.
     pub(super) fn note_kept(&self) {
         let state = self.state.borrow();
-        let bytes = if state.out.len() < LITTLE { 0 } else { state.out.capacity() };
+        let queued = if state.out.len() < LITTLE { 0 } else { state.out.capacity() };
+        let bytes = queued + state.pipe.as_ref().map_or(0, SplicePipe::bytes);
         if bytes != self.out_kept.get() {
             self.context.kept.change(&self.out_kept, bytes);
         }

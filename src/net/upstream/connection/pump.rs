@@ -91,8 +91,8 @@ impl Link {
                 cx.waker().wake_by_ref();
                 return Poll::Pending;
             }
-            if let Some(went_by) = self.poll_reply_part(stream, reading, cx) {
-                match ready!(went_by) {
+            if let Some(spliced) = self.poll_splice_reply(stream, reading, cx) {
+                match ready!(spliced) {
                     Ok(0) => return Poll::Ready(Loss::Eof),
                     Ok(bytes) => {
                         self.note_read(bytes);

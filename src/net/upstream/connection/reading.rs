@@ -90,15 +90,15 @@ impl Reading {
         self.handed >= LARGE_BYTES
     }
 
-    /// How much of the frame in progress may go by without being read, if that is worth while.
-    pub(super) fn may_go_by(&self) -> Option<usize> {
+    /// How much of the frame in progress may be moved without being read, if that is worth while.
+    pub(super) fn spliceable_bytes(&self) -> Option<usize> {
         let left = self.scanner.payload_left();
         let is_inside = self.begun && !self.stray && self.buffer.is_empty() && left >= SPLICE_BYTES_MIN;
         is_inside.then(|| usize::try_from(left).unwrap_or(usize::MAX))
     }
 
-    /// So much of it went by.
-    pub(super) fn went_by(&mut self, bytes: usize) {
+    /// So much of it was moved.
+    pub(super) fn skip(&mut self, bytes: usize) {
         self.scanner.skip_payload(bytes as u64);
         self.handed += bytes;
     }

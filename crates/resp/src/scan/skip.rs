@@ -1,4 +1,4 @@
-//! What is left of a payload that goes by without being looked at.
+//! What is left of a payload that is passed on without being looked at.
 
 use super::{ReplyScanner, State};
 
@@ -8,7 +8,7 @@ impl ReplyScanner {
         if self.state == State::Payload { self.payload_left } else { 0 }
     }
 
-    /// So many of these have gone by.
+    /// So many of these have been passed on.
     pub fn skip_payload(&mut self, bytes: u64) {
         debug_assert!(bytes <= self.payload_left(), "no more than is left");
         self.payload_left = self.payload_left.saturating_sub(bytes);
@@ -24,7 +24,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_goes_by_counts_as_if_it_had_been_looked_at() {
+    fn what_is_skipped_counts_as_if_it_had_been_looked_at() {
         let mut scanner = ReplyScanner::new(ScanLimits::default());
         assert_eq!(scanner.payload_left(), 0, "nothing has begun");
         assert!(scanner.scan(b"*2\r\n$10\r\n012").is_ok_and(|scanned| !scanned.end));
