@@ -206,7 +206,7 @@ fn a_reply_that_has_begun_may_take_longer_than_requests_wait() {
     redis.resume();
     rest.extend(reads.bytes(bulk(&value).len() - had - rest.len()));
     assert!(rest == bulk(&value)[had..], "it is whole");
-    assert_eq!(reads.ask("PING"), "+PONG\r\n");
+    assert!(within(LONG, || reads.ask("PING") == "+PONG\r\n"), "it is served");
 }
 
 #[test]
@@ -233,8 +233,9 @@ fn a_server_that_takes_no_more_of_a_large_value_has_its_time_and_its_writer_goes
     let reply = text(&writes.reply());
     assert!(reply.starts_with("-TIMEOUT"), "{reply}");
     redis.resume();
-    // Nothing, or all of it, has come to the server when it goes on.
-    assert_eq!(writes.ask("PING"), "+PONG\r\n");
+    // The connections that were silent meanwhile are made anew.
+    assert!(within(LONG, || other.ask("PING") == "+PONG\r\n"), "the server is back");
+    assert!(within(LONG, || writes.ask("PING") == "+PONG\r\n"), "its writer is served");
     answers(&mut other, &[request("GET k")], &[bulk(&value)]);
 }
 
