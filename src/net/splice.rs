@@ -84,7 +84,11 @@ impl SplicePipe {
         }
         self.looked_at = Some(now);
         self.looks = if self.bytes > 0 && has_room(socket) { self.looks + 1 } else { 0 };
-        self.looks >= LOOKS
+        let is_forgotten = self.looks >= LOOKS;
+        if is_forgotten {
+            self.looked_at = None;
+        }
+        is_forgotten
     }
 }
 
@@ -98,7 +102,8 @@ impl Drop for SplicePipe {
 #[derive(Debug, Default)]
 pub struct SplicePipes {
     open: Rc<Cell<usize>>,
-    kept: RefCell<Vec<SplicePipe>>,
+    #[expect(clippy::vec_box, reason = "clients have a place for one, which is to be small")]
+    kept: RefCell<Vec<Box<SplicePipe>>>,
     /// The system has refused one since [`SplicePipes::trim`].
     is_refused: Cell<bool>,
     /// The fewest that were kept since [`SplicePipes::trim`]: so many were not needed.
@@ -107,7 +112,7 @@ pub struct SplicePipes {
 
 impl SplicePipes {
     /// An empty pipe; none where as many are in use as may be, or the system gives none.
-    pub fn take(&self) -> Option<SplicePipe> {
+    pub fn take(&self) -> Option<Box<SplicePipe>> {
         let mut kept = self.kept.borrow_mut();
         let pipe = kept.pop();
         self.fewest.set(self.fewest.get().min(kept.len()));
@@ -119,11 +124,11 @@ impl SplicePipes {
             return None;
         };
         self.open.set(self.open.get() + 1);
-        Some(SplicePipe { read_end, write_end, bytes: 0, looked_at: None, looks: 0, open: Rc::clone(&self.open) })
+        Some(Box::new(SplicePipe { read_end, write_end, bytes: 0, looked_at: None, looks: 0, open: Rc::clone(&self.open) }))
     }
 
     /// Takes a pipe back; one with something in it is closed.
-    pub fn give(&self, pipe: SplicePipe) {
+    pub fn give(&self, pipe: Box<SplicePipe>) {
         if pipe.bytes == 0 {
             self.kept.borrow_mut().push(pipe);
         }

@@ -6,7 +6,7 @@ use crate::net::splice::SplicePipe;
 #[derive(Debug, Default)]
 pub(super) struct Output {
     /// What goes to it before them, without having been copied.
-    pub(super) pipe: Option<SplicePipe>,
+    pub(super) pipe: Option<Box<SplicePipe>>,
     pub(super) bytes: Vec<u8>,
     at: usize,
 }
@@ -31,7 +31,7 @@ impl Output {
 
     /// How much is in its pipe.
     pub(super) fn pipe_bytes(&self) -> usize {
-        self.pipe.as_ref().map_or(0, SplicePipe::bytes)
+        self.pipe.as_ref().map_or(0, |pipe| pipe.bytes())
     }
 
     /// The client has taken so many more bytes.

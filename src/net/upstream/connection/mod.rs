@@ -146,7 +146,7 @@ pub struct Link {
 struct State {
     phase: Phase,
     /// What is written before `out`, on a lease. In the stream that `inflight` counts it lies before `out_start`.
-    pipe: Option<SplicePipe>,
+    pipe: Option<Box<SplicePipe>>,
     /// Requests that wait to be written; `out[out_at..]` has yet to go.
     out: Vec<u8>,
     out_at: usize,

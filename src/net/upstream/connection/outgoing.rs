@@ -9,7 +9,6 @@ use super::room::RoomTicket;
 use super::{Link, Phase, State};
 use crate::net::clock;
 use crate::net::memory_budget::LITTLE;
-use crate::net::splice::SplicePipe;
 use crate::net::upstream::Recipient;
 use respguard_engine::link::owed::Owed;
 use respguard_engine::link::times::Times;
@@ -193,7 +192,7 @@ impl Link {
     pub(super) fn note_kept(&self) {
         let state = self.state.borrow();
         let queued = if state.out.len() < LITTLE { 0 } else { state.out.capacity() };
-        let bytes = queued + state.pipe.as_ref().map_or(0, SplicePipe::bytes);
+        let bytes = queued + state.pipe.as_ref().map_or(0, |pipe| pipe.bytes());
         if bytes != self.out_kept.get() {
             self.context.kept.change(&self.out_kept, bytes);
         }
