@@ -55,8 +55,8 @@ const SEEDS: u64 = 200;
 const CLUSTER_SEEDS: u64 = 40;
 /// Seeds behind them that have once found something, and are played with them.
 const FOUND: [u64; 16] = [255, 295, 370, 449, 586, 943, 1543, 2200, 3271, 3980, 4765, 5129, 5198, 6494, 7831, 8839];
-const FOUND_BEFORE_CLUSTERS: [u64; 20] =
-    [64, 92, 113, 119, 123, 135, 137, 149, 208, 221, 427, 469, 576, 601, 101, 796, 1797, 2791, 2954, 12494];
+const FOUND_BEFORE_CLUSTERS: [u64; 21] =
+    [64, 92, 113, 119, 123, 135, 137, 149, 208, 221, 427, 469, 576, 601, 101, 796, 1797, 2791, 2954, 9920, 12494];
 /// Seeds that a soak plays at least, however short it is meant to be.
 const SOAK_SEEDS_MIN: u64 = 10_000;
 /// After so many seeds it is said how far it has come.

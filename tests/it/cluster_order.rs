@@ -33,6 +33,29 @@ fn what_stands_around_a_blocking_command_keeps_its_place() {
 }
 
 #[test]
+fn commands_of_every_form_in_one_write_keep_their_replies() {
+    let nodes = Nodes::start(2, false);
+    let proxy = before(&nodes, 15_000);
+    let mut wire = proxy.wire();
+    let (one, other) = (nodes.key_of(0, "k"), nodes.key_of(1, "k"));
+    for round in 100..150 {
+        // Blank lines, inline commands, keys of both nodes, errors of nodes, and what both nodes answer.
+        let mut sent = format!("SET {one} a{round}\r\n\r\nGET {one}\r\n*0\r\n").into_bytes();
+        let (set, push, get) = (format!("SET {other} b{round}"), format!("LPUSH {one} x"), format!("GET {other}"));
+        sent.extend(requests(&[&set, &push, &get, &format!("MGET {one} {other}"), &format!("GET {one} {other}"), &push]));
+        sent.extend(format!("  get   {other}  \r\n\r\n").into_bytes());
+        wire.send(&sent);
+        let (a, b) = (format!("$4\r\na{round}\r\n"), format!("$4\r\nb{round}\r\n"));
+        let wrong = "-WRONGTYPE Operation against a key holding the wrong kind of value\r\n";
+        let arity = "-ERR wrong number of arguments for 'get' command\r\n";
+        for expected in ["+OK\r\n", &a, "+OK\r\n", wrong, &b, &format!("*2\r\n{a}{b}"), arity, wrong, &b] {
+            assert_eq!(text(&wire.reply()), expected, "round {round}");
+        }
+    }
+    assert_eq!(proxy.metric("respguard_out_of_sync_total", &[]), 0.0);
+}
+
+#[test]
 fn behind_what_blocks_for_long_the_time_of_requests_begins_when_it_ends() {
     let nodes = Nodes::start(2, false);
     // As long as a busy machine may take to wake a server up, and less than what blocks.

@@ -2,8 +2,11 @@
 //! usual case. Anything else is done step by step in `sending`.
 
 use super::connection::Connection;
+use crate::net::exchange::State;
 use respguard_engine::pipeline::plan::passes_whole;
 use respguard_engine::preflight::Ability;
+use respguard_engine::session::Session;
+use respguard_engine::session::reply_mode::ReplyMode;
 
 impl Connection {
     /// True when all commands of the batch have gone out; else nothing has been done.
@@ -17,7 +20,8 @@ impl Connection {
         let (batch, bytes) = (&*self.input.batch, &self.input.bytes[..]);
         let passes = {
             let state = self.exchange.state.borrow();
-            !state.session.affinity.is_pinned() && passes_whole(&state.session, &state.undecided, (&table, &policy), batch, bytes)
+            has_way(&state, self.shared.pool.is_cluster())
+                && passes_whole(&state.session, &state.undecided, (&table, &policy), batch, bytes)
         };
         if !passes {
             return false;
@@ -43,11 +47,22 @@ impl Connection {
         let goes_elsewhere = self.exchange.bulk.is_expected()
             || !context.offenders.is_empty()
             || self.input.batch.whole_bytes() > context.limits.shared_request_bytes();
-        if goes_elsewhere || context.watch.finds_still() || context.health.refuses() || self.shared.pool.is_cluster() {
+        // Rules may answer for the slots of a cluster that nobody serves.
+        let is_in_doubt = context.watch.finds_still() || context.health.refuses() || self.shared.pool.unserved().is_some();
+        if goes_elsewhere || is_in_doubt {
             return false;
         }
         let (link, _) = self.exchange.link_and_lane();
         let is_known = !matches!(link.ability(), Ability::Unknown | Ability::Silent) || !context.policy().has_guarded_groups();
         is_known && link.was_open() && !link.is_struggling() && !link.is_down() && link.replies_owed_max() == usize::MAX
     }
+}
+
+/// A batch that is sent whole goes over the shared connection or over one that the client keeps for good, which each client of
+/// a cluster has. On one that it has for a while the client's state may decide what a command means.
+fn has_way(state: &State, is_cluster: bool) -> bool {
+    let Session { affinity, subscriptions, .. } = &state.session;
+    let is_own = affinity.is_pinned() && !affinity.is_passing() && !affinity.is_tunnel();
+    let is_usual = !subscriptions.any() && state.slots.reply_mode() == ReplyMode::On;
+    is_own && is_usual || !affinity.is_pinned() && !is_cluster
 }

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use super::{Exchange, State};
 use crate::net::clock;
 use crate::net::upstream::Recipient;
+use crate::net::upstream::commands::Commands;
 use crate::net::upstream::connection::Link;
 use respguard_engine::command::{RetryClass, Table};
 use respguard_engine::link::owed::{Owed, Seq};
@@ -17,8 +18,8 @@ use respguard_engine::pipeline::named_keys::NamedKeys;
 use respguard_engine::policy::{Member, Policy};
 
 impl Exchange {
-    /// Sends all commands of the batch, each of which is owed one reply that is the client's as it is. Reads at its end go
-    /// apart from what stands before them: they may be sent once more.
+    /// Sends all commands of the batch, each of which is owed one reply that is the client's as it is. On a shared connection
+    /// reads at its end go apart from what stands before them: they may be sent once more.
     pub fn send_whole(
         self: &Rc<Self>,
         batch: &Batch,
@@ -35,16 +36,17 @@ impl Exchange {
         let tracker = tracker(table, policy, batch, bytes).and_then(|tracker| state.slots.push_tracker(tracker));
         let rows = batch.rows(0..commands);
         rows.clone().for_each(|(id, requests)| self.context.metrics.commands(id.index(), requests));
-        let is_read = |id| table.spec(id).retry == RetryClass::Read;
+        let may_repeat = !state.session.affinity.is_pinned();
+        let is_read = |id| may_repeat && table.spec(id).retry == RetryClass::Read;
         let reads: usize = rows.rev().map_while(|(id, requests)| is_read(id).then_some(requests)).sum();
         let (first, others) = (state.slots.push_plain(batch.ids(0..commands), tracker), commands - reads);
         if others > 0 {
-            let wire = &bytes[batch.wire(0..others)];
-            self.send_requests(&link, state, wire, first..first.plus(others), times, false);
+            let requests = Commands { batch, bytes, range: 0..others };
+            self.send_requests(&link, state, &requests, first..first.plus(others), times, false);
         }
         if reads > 0 {
-            let wire = &bytes[batch.wire(others..commands)];
-            self.send_requests(&link, state, wire, first.plus(others)..first.plus(commands), times, true);
+            let requests = Commands { batch, bytes, range: others..commands };
+            self.send_requests(&link, state, &requests, first.plus(others)..first.plus(commands), times, true);
         }
     }
 
@@ -52,7 +54,7 @@ impl Exchange {
         self: &Rc<Self>,
         link: &Link,
         state: &mut State,
-        wire: &[u8],
+        commands: &Commands<'_>,
         places: Range<Seq>,
         times: (Instant, Instant),
         are_reads: bool,
@@ -60,7 +62,7 @@ impl Exchange {
         let requests = places.end.since(places.start).and_then(|requests| u32::try_from(requests).ok()).unwrap_or(u32::MAX);
         let owed = Owed::each(places.start, requests);
         let recipient: Rc<dyn Recipient> = Rc::<Exchange>::clone(self);
-        if !link.send_requests(recipient, wire, owed, times, are_reads) {
+        if !link.send_requests(recipient, commands, owed, times, are_reads) {
             self.fault_in(state, owed, Fault::Unavailable);
         }
     }

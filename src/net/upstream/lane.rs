@@ -66,15 +66,19 @@ pub enum NoLease {
 pub struct Leases {
     taken: Cell<usize>,
     links: RefCell<Vec<Weak<Link>>>,
+    /// Room for those that are looked after, who may come to the leases meanwhile.
+    looked_after: RefCell<Vec<Rc<Link>>>,
 }
 
 impl Leases {
     /// Looks after the deadlines of what is leased.
     pub fn on_tick(&self) {
-        let links: Vec<_> = self.links.borrow().iter().filter_map(Weak::upgrade).collect();
-        for link in links {
+        let mut links = self.looked_after.take();
+        links.extend(self.links.borrow().iter().filter_map(Weak::upgrade));
+        for link in links.drain(..) {
             link.on_tick();
         }
+        self.looked_after.replace(links);
     }
 
     /// All that is leased looks whether it may go on.

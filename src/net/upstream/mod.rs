@@ -5,6 +5,7 @@
 
 pub mod call;
 pub mod cluster;
+pub mod commands;
 pub mod connect;
 pub mod connection;
 pub mod connections;

@@ -236,6 +236,7 @@ impl Keys {
     }
 
     /// Whether the argument at `place` is all that is ever a key.
+    #[inline]
     pub(super) fn are_one_at(&self, place: u8) -> bool {
         let one = |spec: &KeySpec| spec.is_at(place) && matches!(spec.find, Find::Range { last: 0, .. });
         matches!(self, Keys::Specs(specs) if matches!(&**specs, [spec] if one(spec)))

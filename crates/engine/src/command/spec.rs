@@ -239,6 +239,7 @@ impl Spec {
     }
 
     /// Whether its first argument is always a key, and the only one.
+    #[inline]
     pub fn first_argument_is_only_key(&self) -> bool {
         self.keys.are_one_at(self.name_words)
     }

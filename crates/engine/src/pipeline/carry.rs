@@ -154,7 +154,7 @@ impl Planner<'_> {
     /// Gathers the groups that begin at `at` or stand between its members, and so on.
     fn build_span(&mut self, at: usize, limit: usize, before: Before, trailing: bool, dropped: &[Dropped]) -> Option<Built> {
         let limit = limit.min(self.batch.len());
-        let patient = !self.is_overdue(at);
+        let patient = !self.has_overdue_behind(at);
         let mut built = Built { end: at + 1, waits: false };
         let mut next = at;
         while next < built.end {
@@ -183,13 +183,13 @@ impl Planner<'_> {
         if !self.may_be_apart(search.group) {
             return self.plan.members.truncate(first);
         }
-        let awaits_more = search.open && self.more && to_the_end && patient && !self.is_overdue(at);
+        let awaits_more = search.open && self.more && to_the_end && patient;
         if search.whole > 1 && search.obstacle.is_none() && !awaits_more {
             self.plan.members.truncate(first + search.whole);
             built.end = built.end.max(self.plan.members[first + search.whole - 1] + 1);
             self.claim_all(&search, true);
             self.note_left_out(&mut search, at);
-        } else if search.obstacle.is_none() && to_the_end && patient && self.may_wait(at, &search) {
+        } else if search.obstacle.is_none() && to_the_end && patient && self.may_wait(&search) {
             if self.batch.held(at).is_none_or(|held| !held.begins) {
                 self.plan.notes.push(Note::Held { group: search.group, members: self.plan.members.len() - first });
             }

@@ -72,7 +72,7 @@ impl Planner<'_> {
             return false;
         }
         let behind = search.obstacle.is_none() && to_the_end;
-        let awaits_more = search.open && self.more && to_the_end && !self.is_overdue(at);
+        let awaits_more = search.open && self.more && to_the_end && !self.has_overdue_member(&search);
         if search.whole > 1 && search.obstacle.is_none() && self.passes_crossed(search.group, &self.plan.members[first..]) {
             search.obstacle = Some(SplitReason::CrossSlot);
         }
@@ -82,7 +82,7 @@ impl Planner<'_> {
             self.note_left_out(&mut search, at);
             return true;
         }
-        if behind && self.may_wait(at, &search) {
+        if behind && self.may_wait(&search) {
             if self.batch.held(at).is_none() {
                 self.plan.notes.push(Note::Held { group: search.group, members: self.plan.members.len() - first });
             }
@@ -216,13 +216,24 @@ impl Planner<'_> {
         })
     }
 
-    pub(super) fn may_wait(&self, at: usize, search: &Search) -> bool {
+    pub(super) fn may_wait(&self, search: &Search) -> bool {
         let hold = &self.rules.hold;
         let held = search.whole == 0 && hold.willing && !hold.over && (hold.across || !search.apart);
-        !self.is_overdue(at) && (self.more || held)
+        !self.has_overdue_member(search) && (self.more || held)
     }
 
-    pub(super) fn is_overdue(&self, at: usize) -> bool {
+    /// A member found so far has waited as long as it may. It need not be the first: what was sent in vain stands before what
+    /// was read after it, and has waited longer than what is planned for the first time.
+    fn has_overdue_member(&self, search: &Search) -> bool {
+        self.plan.members[search.first..].iter().any(|&member| self.is_overdue(member))
+    }
+
+    /// A command from `at` on has waited as long as it may.
+    pub(super) fn has_overdue_behind(&self, at: usize) -> bool {
+        (at..self.batch.all_held().len()).any(|at| self.is_overdue(at))
+    }
+
+    fn is_overdue(&self, at: usize) -> bool {
         self.batch.held(at).is_some_and(|held| self.rules.hold.overdue.is_some_and(|overdue| held.since <= overdue))
     }
 
@@ -231,7 +242,9 @@ impl Planner<'_> {
         let (group, members) = (search.group, search.first..self.plan.members.len());
         let hold = &self.rules.hold;
         if self.batch.held(at).is_some_and(|held| held.begins) {
-            let expired = search.obstacle.is_none() && hold.willing && (hold.over || self.is_overdue(at));
+            // What is carried waits for all that it is carried by.
+            let overdue = self.has_overdue_member(search) || search.carried.is_some() && self.has_overdue_behind(at);
+            let expired = search.obstacle.is_none() && hold.willing && (hold.over || overdue);
             self.plan.notes.push(if expired {
                 Note::Expired { group, members }
             } else {

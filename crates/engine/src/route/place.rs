@@ -199,11 +199,16 @@ pub enum Slots {
 }
 
 /// Where the keys of a request are.
+#[inline]
 pub fn slots(spec: &Spec, args: Args<'_>) -> Slots {
     if spec.first_argument_is_only_key() {
         let key = args.get(usize::from(spec.name_words));
         return key.map_or(Slots::None, |key| Slots::One { slot: key_slot(key), keys: 1 });
     }
+    slots_of_all(spec, args)
+}
+
+fn slots_of_all(spec: &Spec, args: Args<'_>) -> Slots {
     let mut found = Slots::None;
     spec.for_each_key(args, &mut |place, _| {
         let Some(slot) = args.get(place).map(key_slot) else { return };

@@ -77,11 +77,11 @@ impl SlotSet {
     }
 }
 
-/// CRC16 of the XMODEM kind: of each byte, and of each with one, two, three zeros behind it.
-static CRC16: [[u16; 256]; 4] = tables();
+/// CRC16 of the XMODEM kind: of each byte, and of each with one to seven zeros behind it.
+static CRC16: [[u16; 256]; 8] = tables();
 
-const fn tables() -> [[u16; 256]; 4] {
-    let mut tables = [[0; 256]; 4];
+const fn tables() -> [[u16; 256]; 8] {
+    let mut tables = [[0; 256]; 8];
     let mut byte = 0;
     while byte < 256 {
         let mut crc = (byte as u16) << 8;
@@ -94,7 +94,7 @@ const fn tables() -> [[u16; 256]; 4] {
         byte += 1;
     }
     let mut zeros = 1;
-    while zeros < 4 {
+    while zeros < 8 {
         byte = 0;
         while byte < 256 {
             let before = tables[zeros - 1][byte];
@@ -111,24 +111,40 @@ pub fn key_slot(key: &[u8]) -> u16 {
     crc16(tag(key)) % SLOTS as u16
 }
 
-/// Four bytes at a time.
+/// Eight bytes at a time.
 fn crc16(bytes: &[u8]) -> u16 {
-    let (fours, rest) = bytes.as_chunks::<4>();
-    let crc = fours.iter().fold(0u16, |crc, &[a, b, c, d]| {
+    let (eights, rest) = bytes.as_chunks::<8>();
+    let crc = eights.iter().fold(0u16, |crc, &[a, b, c, d, e, f, g, h]| {
         let [high, low] = crc.to_be_bytes();
         let of = |zeros: usize, byte: u8| CRC16[zeros][usize::from(byte)];
-        of(3, high ^ a) ^ of(2, low ^ b) ^ of(1, c) ^ of(0, d)
+        of(7, high ^ a) ^ of(6, low ^ b) ^ of(5, c) ^ of(4, d) ^ of(3, e) ^ of(2, f) ^ of(1, g) ^ of(0, h)
     });
     rest.iter().fold(crc, |crc, &byte| crc << 8 ^ CRC16[0][usize::from((crc >> 8) as u8 ^ byte)])
 }
 
 fn tag(key: &[u8]) -> &[u8] {
+    if !has_brace(key) {
+        return key;
+    }
     let Some(open) = memchr::memchr(b'{', key) else { return key };
     let behind = &key[open + 1..];
     match memchr::memchr(b'}', behind) {
         Some(length @ 1..) => &behind[..length],
         _ => key,
     }
+}
+
+/// Whether an opening brace is in the key. Most keys are short and have none: they are looked through eight bytes at a time.
+#[inline]
+fn has_brace(key: &[u8]) -> bool {
+    const ONES: u64 = u64::MAX / 255;
+    let (eights, rest) = key.as_chunks::<8>();
+    let has = |eight: &[u8; 8]| {
+        // A brace becomes a zero, and only below a zero does a byte borrow so that its highest bit shows.
+        let zeros = u64::from_ne_bytes(*eight) ^ (ONES * u64::from(b'{'));
+        zeros.wrapping_sub(ONES) & !zeros & (ONES << 7) != 0
+    };
+    eights.iter().any(has) || rest.contains(&b'{')
 }
 
 #[cfg(test)]
@@ -142,12 +158,23 @@ mod tests {
     }
 
     #[test]
-    fn four_bytes_at_a_time_are_as_one_after_the_other() {
+    fn eight_bytes_at_a_time_are_as_one_after_the_other() {
         let bytes: Vec<u8> = (0..64u8).map(|n| n.wrapping_mul(151)).collect();
         for end in 0..bytes.len() {
             let one_by_one =
                 bytes[..end].iter().fold(0u16, |crc, &byte| crc << 8 ^ CRC16[0][usize::from((crc >> 8) as u8 ^ byte)]);
             assert_eq!(crc16(&bytes[..end]), one_by_one, "{end} bytes");
+        }
+    }
+
+    #[test]
+    fn a_hash_tag_is_found_wherever_it_stands() {
+        for before in 0..20 {
+            let key = [&vec![b'z'; before][..], b"{user}", &vec![b'|'; 20 - before]].concat();
+            assert_eq!(key_slot(&key), key_slot(b"user"), "{before} bytes before it");
+            // The bytes next to the brace are none.
+            let other: Vec<u8> = key.iter().map(|byte| if *byte == b'{' { b'|' } else { *byte }).collect();
+            assert_eq!(tag(&other), &other[..]);
         }
     }
 

@@ -53,9 +53,13 @@ pub(super) struct Core {
     kept: Cell<usize>,
     /// Of what was read last.
     pub(super) times: Cell<Option<Times>>,
+    /// How often what has come waits already for what follows it.
+    pub(super) turns_waited: Cell<u32>,
     pub(super) behind_since: Cell<Option<Instant>>,
     /// The nodes' connections that it has sent on.
     links: RefCell<Vec<Weak<Link>>>,
+    /// The link that reads it.
+    pub(super) reader: RefCell<Weak<Link>>,
 }
 
 #[derive(Default)]
@@ -91,6 +95,8 @@ pub(super) struct State {
     /// Replies that have yet to be read.
     pub(super) out: Vec<u8>,
     pub(super) out_at: usize,
+    /// How many of them, from the first on, are plain.
+    pub(super) plain: Plain,
     /// What is to be told behind them.
     pub(super) fault: Option<HeadFault>,
     pub(super) is_closed: bool,
@@ -113,6 +119,13 @@ pub(super) struct State {
     pub(super) reply_bytes: usize,
     /// Leases that are over; true for those that are as they were.
     pub(super) returning: Vec<(Lease, bool)>,
+}
+
+/// Whole replies that need no look inside.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Plain {
+    pub(super) bytes: usize,
+    pub(super) frames: u32,
 }
 
 /// A client's MULTI whose EXEC has yet to come.
@@ -149,8 +162,10 @@ impl Core {
             has_left: Cell::new(false),
             kept: Cell::new(0),
             times: Cell::new(None),
+            turns_waited: Cell::new(0),
             behind_since: Cell::new(None),
             links: RefCell::default(),
+            reader: RefCell::default(),
         })
     }
 
@@ -277,6 +292,7 @@ impl State {
             version: 0,
             out: Vec::new(),
             out_at: 0,
+            plain: Plain::default(),
             fault: None,
             is_closed: false,
             multi: None,
@@ -306,9 +322,24 @@ impl State {
     /// Everything was read.
     pub(super) fn forget_read(&mut self) {
         self.out.clear();
-        self.out_at = 0;
+        (self.out_at, self.plain) = (0, Plain::default());
         if self.out.capacity() > BUFFER_BYTES_MAX {
             self.out = Vec::new();
+        }
+    }
+
+    /// So many plain replies wait to be read from now on.
+    pub(super) fn pass_plain(&mut self, replies: &[u8], frames: usize) {
+        let from = self.out.len();
+        self.out.extend_from_slice(replies);
+        self.note_plain(from, frames);
+    }
+
+    /// What waits to be read from there on are so many plain replies.
+    pub(super) fn note_plain(&mut self, from: usize, frames: usize) {
+        if self.plain.bytes == from {
+            self.plain.bytes = self.out.len();
+            self.plain.frames += u32::try_from(frames).unwrap_or(u32::MAX);
         }
     }
 
@@ -398,8 +429,8 @@ impl State {
                     self.out.append(&mut entry.reply);
                 }
                 Phase::Waiting | Phase::Sent => {
-                    if let Some(stream) = entry.stream {
-                        match self.pass_from_stream(stream) {
+                    if entry.stream.is_some() {
+                        match self.pass_from_streams() {
                             true => continue,
                             false => break,
                         }

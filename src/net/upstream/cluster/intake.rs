@@ -42,8 +42,14 @@ pub(super) struct Request<'a> {
 impl<'a> Request<'a> {
     pub(super) fn read(core: &Core, table: &'a Table, args: Args<'a>) -> Request<'a> {
         let id = table.lookup(args);
+        Request::of(core.nodes.route(table, id), table, id, args)
+    }
+
+    /// The same where it is known what it is, and how such a command is routed.
+    #[inline]
+    pub(super) fn of(route: Route, table: &'a Table, id: CommandId, args: Args<'a>) -> Request<'a> {
         let spec = table.spec(id);
-        Request { id, spec, args, route: core.nodes.route(table, id), slots: slots(spec, args) }
+        Request { id, spec, args, route, slots: slots(spec, args) }
     }
 
     /// Its name, as errors say it.
@@ -125,8 +131,7 @@ impl Core {
         // Taken out, so that the rest of the state can change while a request is looked at.
         let input = std::mem::take(&mut state.input);
         let Parsing { mut spans, mut arena, mut is_refused, .. } = std::mem::take(&mut state.parsing);
-        // What is sent on whole must have room here.
-        let most = self.nodes.context.kept.allowance(2).max(LITTLE);
+        let most = self.longest_request();
         loop {
             let rest = &input[state.parsed..];
             if is_refused {
@@ -143,7 +148,8 @@ impl Core {
                 Parsed::Request { bytes, inline } => {
                     let start = state.input_start + state.parsed as u64;
                     let args = if inline { Args::new(&arena, &spans) } else { Args::new(&rest[..bytes], &spans) };
-                    let taken = self.take_request(state, &table, rest, args, start, bytes);
+                    let request = Request::read(self, &table, args);
+                    let taken = self.take_request(state, &table, &request, rest, start, bytes);
                     state.parsed += taken;
                     spans.clear();
                     arena.clear();
@@ -178,6 +184,11 @@ impl Core {
         state.advance();
     }
 
+    /// What is sent on whole must have room here.
+    pub(super) fn longest_request(&self) -> usize {
+        self.nodes.context.kept.allowance(2).max(LITTLE)
+    }
+
     /// It is answered so instead of being held.
     fn refuse_large(&self, state: &mut State, request: &Request<'_>, bytes: std::ops::Range<u64>) {
         let mut entry = self.entry(request, bytes);
@@ -190,10 +201,17 @@ impl Core {
     }
 
     /// Takes the request that `rest` begins with; returns how many bytes it, and what belongs to it, have.
-    fn take_request(&self, state: &mut State, table: &Table, rest: &[u8], args: Args<'_>, start: u64, bytes: usize) -> usize {
-        let request = Request::read(self, table, args);
+    pub(super) fn take_request(
+        &self,
+        state: &mut State,
+        table: &Table,
+        request: &Request<'_>,
+        rest: &[u8],
+        start: u64,
+        bytes: usize,
+    ) -> usize {
         if request.route == Route::Quit {
-            let mut entry = self.entry(&request, start..start + bytes as u64);
+            let mut entry = self.entry(request, start..start + bytes as u64);
             encode::simple(&mut entry.reply, "OK");
             entry.kind = Kind::ProxyReply;
             state.put(entry);
@@ -201,20 +219,20 @@ impl Core {
             return bytes;
         }
         if state.multi.is_some() {
-            transaction::take_queued(self, state, &request, &rest[..bytes], start);
+            transaction::take_queued(self, state, request, &rest[..bytes], start);
             return bytes;
         }
-        if (matches!(request.route, Route::Transaction(Verb::Multi | Verb::Watch)) || transaction::sets_guard(self, &request))
+        if (matches!(request.route, Route::Transaction(Verb::Multi | Verb::Watch)) || transaction::sets_guard(self, request))
             && !state.watches
             && let Some(taken) = transaction::take_whole(self, state, table, rest, start)
         {
             return taken;
         }
-        if let Some(taken) = inquiry::take(self, state, table, &request, rest, start, bytes) {
+        if let Some(taken) = inquiry::take(self, state, table, request, rest, start, bytes) {
             return taken;
         }
         let range = start..start + bytes as u64;
-        let mut entry = self.entry(&request, range);
+        let mut entry = self.entry(request, range);
         if let Some(text) = request.refusal(false) {
             encode::error(&mut entry.reply, &text);
             entry.kind = Kind::ProxyReply;
@@ -226,9 +244,9 @@ impl Core {
                     entry.is_fence = true;
                 }
                 Route::Keys | Route::Refused(_) | Route::Quit => {}
-                Route::Login(lane) => login::take(self, &request, lane, &mut entry),
+                Route::Login(lane) => login::take(self, request, lane, &mut entry),
                 Route::Split(split) if request.slots == Slots::Several => {
-                    gather::split(self, &request, split, &mut entry);
+                    gather::split(self, request, split, &mut entry);
                 }
                 Route::Split(_) => {}
                 Route::Every(merge) => {
@@ -236,15 +254,15 @@ impl Core {
                     gather::every(request.name(), &rest[..bytes], merge, &mut entry);
                 }
                 Route::One(merge) => gather::one(&rest[..bytes], merge, &mut entry),
-                Route::Scan => gather::scan(self, &request, &mut entry),
-                Route::Subscribe => subscribe(&request, &mut entry),
+                Route::Scan => gather::scan(self, request, &mut entry),
+                Route::Subscribe => subscribe(request, &mut entry),
                 // A node says what is wrong with it.
                 Route::Accepted if !request.is_taken() => {}
                 Route::Accepted => {
                     encode::simple(&mut entry.reply, "OK");
                     entry.kind = Kind::ProxyReply;
                 }
-                Route::Cluster(command) => proxy_reply::answer(self, &request, command, &rest[..bytes], &mut entry),
+                Route::Cluster(command) => proxy_reply::answer(self, request, command, &rest[..bytes], &mut entry),
                 Route::Wait => gather::wait(self, state, request.name(), &rest[..bytes], &mut entry),
                 Route::Transaction(verb) => transaction::take(state, verb, &mut entry),
             }
@@ -255,7 +273,12 @@ impl Core {
 
     /// A request that goes to one node as it is.
     pub(super) fn entry(&self, request: &Request<'_>, bytes: std::ops::Range<u64>) -> Entry {
-        let times = self.times();
+        self.entry_at(self.times(), request, bytes)
+    }
+
+    /// The same for one that was read at this time.
+    #[inline(always)]
+    pub(super) fn entry_at(&self, times: Times, request: &Request<'_>, bytes: std::ops::Range<u64>) -> Entry {
         let is_common = !request.spec.slow && request.spec.timeout == Timeout::Never;
         let deadline = if is_common { Some(times.deadline) } else { self.own_deadline(request, times.now) };
         Entry {
@@ -283,7 +306,7 @@ impl Core {
 
 impl Core {
     /// Until when what is read now is waited for.
-    fn times(&self) -> Times {
+    pub(super) fn times(&self) -> Times {
         let now = State::now();
         if let Some(known) = self.times.get().filter(|known| known.now == now) {
             return known;

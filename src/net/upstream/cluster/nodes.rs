@@ -108,11 +108,16 @@ impl Nodes {
     }
 
     pub(super) fn route(&self, table: &Table, id: CommandId) -> Route {
+        self.routes(table).get(id.index())
+    }
+
+    /// The routes of all commands.
+    pub(super) fn routes(&self, table: &Table) -> Rc<Routes> {
         let mut routes = self.routes.borrow_mut();
         if routes.0 != table.len() {
             *routes = (table.len(), Rc::new(Routes::of(table)));
         }
-        routes.1.get(id.index())
+        Rc::clone(&routes.1)
     }
 
     /// Something could not be sent: the cluster is to be asked.

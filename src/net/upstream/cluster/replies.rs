@@ -340,7 +340,7 @@ impl Recipient for Core {
             self.has_news.set(self.has_news.get() || state.unsent > 0);
             return AdmittedPlain::default();
         }
-        state.out.extend_from_slice(replies);
+        state.pass_plain(replies, frames as usize);
         for _ in 0..frames {
             state.queue.pop_front();
         }
@@ -390,8 +390,11 @@ impl Recipient for Core {
     fn flush(&self) {
         self.is_touched.set(false);
         self.state.borrow_mut().release_messages(self.key.borrow().protocol);
+        let is_done = self.hand_on();
         self.note_kept();
-        self.wake();
+        if !is_done {
+            self.wake();
+        }
     }
 
     fn behind_for(&self) -> Option<Duration> {

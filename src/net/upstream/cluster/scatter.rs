@@ -5,9 +5,9 @@
 use std::time::Instant;
 
 use super::core::{Core, State};
-use super::entry::Kind;
+use super::entry::{Entry, Kind};
 use super::settings::NodeName;
-use super::streams::address;
+use super::streams::{Stream, address};
 use crate::net::clock;
 use respguard_engine::link::owed::Owed;
 use respguard_engine::link::times::Times;
@@ -52,6 +52,25 @@ impl Pieces {
         self.used - 1
     }
 
+    /// A request comes to what goes to its node.
+    #[inline]
+    fn add(&mut self, stream: u16, known: &mut Stream, entry: &Entry, number: u64, written: &[u8]) {
+        let is_next = |at: &usize| self.all[*at].deadline == entry.deadline && self.all[*at].requests < REQUESTS_MAX;
+        let at = match known.piece.filter(is_next) {
+            Some(at) => at,
+            None => self.begin(stream, entry.deadline),
+        };
+        known.piece = Some(at);
+        let count = known.replies.push(number);
+        let piece = &mut self.all[at];
+        if piece.requests == 0 {
+            piece.first = count;
+        }
+        piece.requests += 1;
+        piece.writes |= !entry.is_read;
+        piece.bytes.extend_from_slice(written);
+    }
+
     /// Nothing is collected any more.
     fn forget(&mut self) {
         for piece in &mut self.all[..self.used] {
@@ -74,23 +93,31 @@ impl Core {
         let number = state.first + place as u64;
         let State { queue, streams, input, input_start, .. } = state;
         let (entry, Some(known)) = (&mut queue[place], streams.get(stream)) else { return false };
-        let is_next = |at: &usize| pieces.all[*at].deadline == entry.deadline && pieces.all[*at].requests < REQUESTS_MAX;
-        let at = match known.piece.filter(is_next) {
-            Some(at) => at,
-            None => pieces.begin(stream, entry.deadline),
-        };
-        known.piece = Some(at);
-        let count = known.replies.push(number);
-        let piece = &mut pieces.all[at];
-        if piece.requests == 0 {
-            piece.first = count;
-        }
-        piece.requests += 1;
-        piece.writes |= !entry.is_read;
         let offset = |position: u64| usize::try_from(position.saturating_sub(*input_start)).unwrap_or(usize::MAX);
         let written = input.get(offset(entry.bytes.start)..offset(entry.bytes.end));
-        piece.bytes.extend_from_slice(written.unwrap_or_default());
+        pieces.add(stream, known, entry, number, written.unwrap_or_default());
         entry.go_in(stream);
+        true
+    }
+
+    /// True while nothing stands against what comes next, if that is a single request.
+    pub(super) fn goes_at_once(&self, state: &State) -> bool {
+        let is_sent = state.unsent == 0 && state.hindrances == 0 && state.next == state.first + state.queue.len() as u64;
+        let is_plain = state.multi.is_none() && state.subscriptions.is_none() && state.returning.is_empty();
+        is_sent && is_plain && state.version == self.nodes.version()
+    }
+
+    /// Takes the last request, a single one about this slot before which nothing waits, into the piece for its node; false where
+    /// that has no connection that is ready.
+    #[inline]
+    pub(super) fn collect_last(&self, state: &mut State, slot: u16, written: &[u8], pieces: &mut Pieces) -> bool {
+        let Some(stream) = self.stream_of(state, slot) else { return false };
+        let State { queue, streams, first, next, .. } = state;
+        let through = *first + queue.len() as u64;
+        let (Some(entry), Some(known)) = (queue.back_mut(), streams.get(stream)) else { return false };
+        pieces.add(stream, known, entry, through - 1, written);
+        entry.go_in(stream);
+        *next = through;
         true
     }
 

@@ -24,7 +24,7 @@ const COUNT_BITS: u32 = 48;
 /// A stream that is used up keeps room for no more requests than this.
 const IDLE_REQUESTS_MAX: usize = 64;
 /// Nor for more bytes of replies.
-const IDLE_BYTES_MAX: usize = 4 * 1024;
+const IDLE_BYTES_MAX: usize = 8 * 1024;
 
 /// Stands for a request that will not be answered in its stream any more.
 const NONE: u64 = u64::MAX;
@@ -115,8 +115,8 @@ impl Replies {
         self.frames += frames;
     }
 
-    /// Moves as many replies as there are, at most `most`, to `out`; how many they are, and their bytes.
-    pub(super) fn take(&mut self, most: usize, out: &mut Vec<u8>) -> (usize, usize) {
+    /// Moves as many replies as there are, at most `most`, to `out`; how many they are.
+    pub(super) fn take(&mut self, most: usize, out: &mut Vec<u8>) -> usize {
         let frames = most.min(self.frames);
         let rest = &self.bytes[self.at..];
         let bytes = if frames == self.frames { rest.len() } else { plain_frames(rest, frames) };
@@ -128,7 +128,7 @@ impl Replies {
             self.bytes.clear();
             self.at = 0;
         }
-        (frames, bytes)
+        frames
     }
 
     /// True while none of those that have come waits for its turn.
@@ -279,7 +279,7 @@ impl State {
         kept.answered(count + frames as u64 - 1);
         if is_next && kept.is_empty() {
             kept.readers -= frames;
-            self.out.extend_from_slice(replies);
+            self.pass_plain(replies, frames);
             self.pop_front(frames);
         } else {
             kept.keep(replies, frames);
@@ -294,15 +294,20 @@ impl State {
         self.queue.iter().take(most).take_while(is_of).count()
     }
 
-    /// Replies at the head that have come in this stream leave; false where none has.
-    pub(super) fn pass_from_stream(&mut self, stream: u16) -> bool {
-        let frames = self.streams.get(stream).map_or(0, |stream| stream.replies.frames);
-        let most = if frames > 0 { self.next_of(stream, frames) } else { 0 };
-        let Some(Stream { replies, .. }) = self.streams.get(stream).filter(|_| most > 0) else { return false };
-        let (frames, bytes) = replies.take(most, &mut self.out);
-        self.reply_bytes = self.reply_bytes.saturating_sub(bytes);
-        self.pop_front(frames);
-        true
+    /// Replies at the head that have come in their streams leave; false where none has.
+    pub(super) fn pass_from_streams(&mut self) -> bool {
+        let (from, mut passed) = (self.out.len(), 0);
+        while let Some(stream) = self.queue.get(passed).and_then(|entry| entry.stream)
+            && let Some(Stream { replies, .. }) = self.streams.get(stream).filter(|stream| !stream.replies.is_empty())
+        {
+            let is_of = |entry: &&super::entry::Entry| entry.stream == Some(stream);
+            let most = self.queue.range(passed..).take(replies.frames).take_while(is_of).count();
+            passed += replies.take(most, &mut self.out);
+        }
+        self.note_plain(from, passed);
+        self.reply_bytes = self.reply_bytes.saturating_sub(self.out.len() - from);
+        self.pop_front(passed);
+        passed > 0
     }
 
     fn pop_front(&mut self, requests: usize) {
@@ -331,10 +336,10 @@ mod tests {
         replies.keep(b"$1\r\na\r\n+OK\r\n", 2);
         replies.answered(1);
         assert_eq!(replies.number(1), None);
-        assert_eq!(replies.take(1, &mut out), (1, 7));
+        assert_eq!((replies.take(1, &mut out), out.len()), (1, 7));
         replies.keep(b":3\r\n", 1);
         replies.answered(2);
-        assert_eq!(replies.take(9, &mut out), (2, 9));
+        assert_eq!((replies.take(9, &mut out), out.len()), (2, 16));
         assert_eq!(out, b"$1\r\na\r\n+OK\r\n:3\r\n");
         assert!(replies.is_done() && replies.is_empty());
         assert_eq!(replies.push(20), 3);

@@ -120,7 +120,10 @@ impl Link {
                     }
                     let loss = match stream {
                         Opened::Server(stream) => self.pump(stream).await,
-                        Opened::Cluster(connection) => self.pump(connection).await,
+                        Opened::Cluster(connection) => {
+                            self.at_once.replace(Some(connection.at_once(&self)));
+                            self.pump(connection).await
+                        }
                     };
                     self.end(&loss);
                 }

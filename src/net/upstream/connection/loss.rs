@@ -13,6 +13,7 @@ use respguard_engine::pipeline::finding::Fault;
 impl Link {
     /// The connection is lost: what was sent, in whole or in part, has an unknown outcome.
     pub(super) fn end(&self, loss: &Loss) {
+        self.at_once.take();
         // Where this ends as a whole, on which connection to a node a group was lost before says nothing about the others.
         self.head_orphan.take();
         let mut told = Vec::new();

@@ -1,14 +1,15 @@
 //! One upstream connection, as the rest of the program sees it.
 //!
 //! `spawn` makes it, `life` opens it, brings it back after a loss and ends it, `loss` tells those who were owed something. `role`
-//! says what it is there for, `status` how far it has come, `transactions` whether it does MULTI and EXEC. While it is there
-//! `outgoing` takes what is to be sent, `pump` moves its bytes, `reading` cuts what comes in into frames. `on_tick` looks after its
-//! deadlines, `head_of_line` after a head that keeps others waiting, `replaced` after another connection in its place, `held_up`
-//! after the time that a client takes, `silence` after a head that the server keeps waiting, `slow` after requests that take long,
-//! `login_validity` after who may go on over a new one, `term` after whether its server is still the primary, `blame` after over whom it
-//! was lost, `room` after who waits for room. Behind a loss `replay_buffer` saves the reads for the next connection, and
-//! `orphan_kill` has the server end the one that was lost.
+//! says what it is there for, `status` how far it has come, `transactions` whether it does MULTI and EXEC. While it is there `outgoing`
+//! takes what is to be sent, `pump` moves its bytes, `reading` cuts what comes in into frames, `at_once` is for what need not wait
+//! for its task. `on_tick` looks after its deadlines, `head_of_line` after a head that keeps others waiting, `replaced` after
+//! another connection in its place, `held_up` after the time that a client takes, `silence` after a head that the server keeps
+//! waiting, `slow` after requests that take long, `login_validity` after who may go on over a new one, `term` after whether its server is
+//! still the primary, `blame` after over whom it was lost, `room` after who waits for room. Behind a loss `replay_buffer` saves the
+//! reads for the next connection, and `orphan_kill` has the server end the one that was lost.
 
+mod at_once;
 mod blame;
 mod head_of_line;
 mod held_up;
@@ -39,6 +40,7 @@ use std::rc::Rc;
 use std::task::{Context as TaskContext, Poll, Waker};
 use std::time::Instant;
 
+use super::cluster::AtOnce;
 use super::connections::{Permit, UserConnection};
 use super::{Recipient, WorkerSettings};
 use crate::net::context::Context;
@@ -141,6 +143,12 @@ pub struct Link {
     doubt: Cell<Option<u64>>,
     /// It was asked, and is the primary: what it has said goes to its client.
     is_believed: Cell<bool>,
+    /// Before a cluster, while it is there: its other end.
+    at_once: RefCell<Option<AtOnce>>,
+    /// To whom something was handed past its task.
+    touched: RefCell<Vec<Rc<dyn Recipient>>>,
+    /// Its task has begun with a reply.
+    is_inside_frame: Cell<bool>,
 }
 
 struct State {

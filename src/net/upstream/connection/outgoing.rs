@@ -10,6 +10,7 @@ use super::{Link, Phase, State};
 use crate::net::clock;
 use crate::net::memory_budget::LITTLE;
 use crate::net::upstream::Recipient;
+use crate::net::upstream::commands::Commands;
 use respguard_engine::link::owed::Owed;
 use respguard_engine::link::times::Times;
 
@@ -41,8 +42,9 @@ impl Link {
             bytes += part.len();
         }
         state.inflight.push(recipient, owed, bytes, times.read_at, self.own_time(times.deadline));
-        drop(state);
-        self.wake();
+        if !self.write_at_once(state, bytes, None) {
+            self.wake();
+        }
         true
     }
 
@@ -53,7 +55,7 @@ impl Link {
     pub fn send_requests(
         &self,
         recipient: Rc<dyn Recipient>,
-        requests: &[u8],
+        requests: &Commands<'_>,
         owed: Owed,
         (read_at, deadline): (Instant, Instant),
         are_reads: bool,
@@ -62,15 +64,17 @@ impl Link {
             return false;
         }
         let mut state = self.state.borrow_mut();
-        state.out.extend_from_slice(requests);
-        state.inflight.push(recipient, owed, requests.len(), read_at, Some(self.held_up.own_time(deadline)));
+        let wire = requests.wire();
+        state.out.extend_from_slice(wire);
+        state.inflight.push(recipient, owed, wire.len(), read_at, Some(self.held_up.own_time(deadline)));
         if are_reads && self.replays_reads() {
             state.inflight.mark_reads();
         } else if self.goes_again() {
             state.inflight.mark_single();
         }
-        drop(state);
-        self.wake();
+        if !self.write_at_once(state, wire.len(), Some(requests)) {
+            self.wake();
+        }
         true
     }
 

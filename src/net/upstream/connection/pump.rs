@@ -23,7 +23,7 @@ use respguard_engine::session::subscription::Arrival;
 const TURN_BYTES: usize = 1024 * 1024;
 
 /// Who takes what comes next.
-enum Taken {
+pub(super) enum Taken {
     /// Its recipient writes it on.
     ByClient,
     /// It is kept for its recipient, which is behind: others wait for what comes behind it.
@@ -95,6 +95,7 @@ impl Link {
                 match ready!(spliced) {
                     Ok(0) => return Poll::Ready(Loss::Eof),
                     Ok(bytes) => {
+                        clock::tick();
                         self.note_read(bytes);
                         turn_bytes += bytes;
                     }
@@ -105,6 +106,7 @@ impl Link {
             match ready!(reading.poll_read(stream, &self.context, cx)) {
                 Ok(0) => return Poll::Ready(Loss::Eof),
                 Ok(bytes) => {
+                    clock::tick();
                     self.note_read(bytes);
                     turn_bytes += bytes;
                     let waiting = self.paced.get().map(|_| self.state.borrow().inflight.len());
@@ -126,15 +128,6 @@ impl Link {
                 },
             }
         }
-    }
-
-    /// So much has come from the server.
-    fn note_read(&self, bytes: usize) {
-        clock::tick();
-        self.context.metrics.add_bytes(Side::Upstream, Direction::In, bytes);
-        self.health().alive();
-        self.state.borrow_mut().last_read = clock::now();
-        self.head_of_line.moves();
     }
 
     /// The next replies will not come; the connection goes on, unless that would leave it out of step.
@@ -198,7 +191,7 @@ impl Link {
     }
 
     /// What becomes of what comes next.
-    fn next_taken(&self) -> Taken {
+    pub(super) fn next_taken(&self) -> Taken {
         let state = self.state.borrow();
         let Some(behind) = self.next_behind_for(&state) else { return Taken::ByClient };
         let Owner::Recipient(who, _) = state.inflight.owner() else { return Taken::Not(Stop::Alone) };

@@ -111,6 +111,7 @@ impl Reading {
     /// Hands every piece that can be handed over to its recipient, then lets each of them write once.
     pub(super) fn hand_out(&mut self, link: &Link) -> Result<(), Loss> {
         let result = self.hand_out_pieces(link);
+        link.is_inside_frame.set(self.begun || !self.buffer.is_empty());
         for recipient in self.touched.drain(..) {
             recipient.flush();
         }
@@ -188,20 +189,20 @@ impl Reading {
 }
 
 /// Counts replies by when their requests were read, and what those are: one observation for all of one batch.
-struct Latency {
+pub(super) struct Latency {
     asked: Option<(Instant, Class)>,
     replies: u32,
 }
 
 impl Latency {
-    fn begin(link: &Link) -> Latency {
+    pub(super) fn begin(link: &Link) -> Latency {
         let asked = link.head_asked();
         link.look_for_slow(asked);
         Latency { asked, replies: 0 }
     }
 
     /// Replies to one batch have been handed over; the next one may answer another.
-    fn count(&mut self, link: &Link, replies: u32) {
+    pub(super) fn count(&mut self, link: &Link, replies: u32) {
         self.replies += replies;
         let next = link.head_asked();
         if next != self.asked {
@@ -211,7 +212,7 @@ impl Latency {
         }
     }
 
-    fn end(&mut self, link: &Link) {
+    pub(super) fn end(&mut self, link: &Link) {
         if let Some((read_at, class)) = self.asked
             && self.replies > 0
         {

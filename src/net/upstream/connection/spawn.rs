@@ -85,6 +85,9 @@ impl Link {
             term: Cell::new(0),
             doubt: Cell::new(None),
             is_believed: Cell::new(false),
+            at_once: RefCell::default(),
+            touched: RefCell::default(),
+            is_inside_frame: Cell::new(false),
         });
         link.show(Some(UpstreamState::Connecting));
         tokio::task::spawn_local(Rc::clone(&link).watch());

@@ -1,7 +1,7 @@
 //! Tests of `plan`.
 
 use std::ops::Range;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::*;
 use crate::command::{Blank, SubscriptionKind, Table};
@@ -90,6 +90,9 @@ fn shapes(plan: &Plan) -> Vec<Shape> {
     plan.steps.iter().map(shape).collect()
 }
 
+/// Longer than anything may be held.
+const LONG_AGO: Duration = Duration::from_secs(1);
+
 struct Client {
     session: Session,
     undecided: Undecided,
@@ -105,6 +108,8 @@ struct Client {
     fenced: bool,
     /// So many commands have waited already, the first of them as the beginning of a group.
     held: usize,
+    /// The one of them that has waited longer than all others.
+    oldest: Option<usize>,
 }
 
 impl Client {
@@ -127,6 +132,7 @@ impl Client {
             reads_ahead: false,
             fenced: false,
             held: 0,
+            oldest: None,
         }
     }
 
@@ -136,8 +142,10 @@ impl Client {
         let mut batch = Batch::default();
         let mut parser = RequestParser::new(Limits::default());
         assert_eq!(batch.parse(&mut parser, &self.table, bytes.as_bytes(), usize::MAX), Tail::Clean);
-        let since = Instant::now();
-        let kept: Vec<_> = (0..self.held).map(|at| (at, Held { seq: Seq::default(), since, begins: at == 0 })).collect();
+        let now = Instant::now();
+        let since = |at| if self.oldest == Some(at) { now - LONG_AGO } else { now };
+        let held = |at| Held { seq: Seq::default(), since: since(at), begins: at == 0 };
+        let kept: Vec<_> = (0..self.held).map(|at| (at, held(at))).collect();
         batch.consume_around(self.held, &kept, &mut bytes.clone().into_bytes());
         let mut planned = Plan::default();
         let (transactions, probes, hold) = (self.transactions, self.probes, self.hold);

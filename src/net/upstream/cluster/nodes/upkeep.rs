@@ -51,9 +51,7 @@ impl Nodes {
     pub(super) fn wake_unsent(&self) {
         let mut connections = self.connections.borrow_mut();
         connections.retain(|core| core.strong_count() > 0);
-        let waiting: Vec<_> = connections.iter().filter_map(Weak::upgrade).filter(|core| core.has_unsent()).collect();
-        drop(connections);
-        for core in waiting {
+        for core in connections.iter().filter_map(Weak::upgrade).filter(|core| core.has_unsent()) {
             core.has_news.set(true);
             core.wake();
         }
@@ -114,6 +112,9 @@ impl Nodes {
                     self.note_change();
                 }
             }
+        }
+        if given_up.is_empty() {
+            return;
         }
         let (login, protocol) = (self.settings.login.clone(), Protocol::Resp2);
         let key = LaneKey { login, selects: Selects::Itself, db: 0, protocol };

@@ -74,6 +74,27 @@ fn reads_go_out_behind_a_transaction_that_may_go_out_again_and_nothing_else_does
 }
 
 #[test]
+fn nothing_waits_longer_than_it_may_for_a_group_that_began_later() {
+    let mut client = client(pairs());
+    client.hold.overdue = Instant::now().checked_sub(LONG_AGO / 2);
+    (client.held, client.oldest) = (2, None);
+    let plan = client.plan(&["SET a:1 v", "GET y"], false);
+    assert_eq!((shapes(&plan).len(), plan.turn), (0, Some(Barrier::Hold)));
+    // What was sent in vain stands behind what came before it and was held later.
+    client.oldest = Some(1);
+    for more in [false, true] {
+        let plan = client.plan(&["SET a:1 v", "GET y"], more);
+        assert_eq!((shapes(&plan), plan.turn), (vec![SEND(0..2)], None));
+        assert!(matches!(plan.notes[..], [Note::Expired { group: 0, .. }]), "{:?}", plan.notes);
+    }
+    // The group of two where what stands between may be passed.
+    let mut client = login();
+    client.hold = Holding { willing: true, across: true, over: false, overdue: Instant::now().checked_sub(LONG_AGO / 2) };
+    (client.held, client.oldest) = (1, Some(0));
+    assert_eq!(shapes(&client.plan(&[SETEX, "GET x"], false)), [SEND(0..2)]);
+}
+
+#[test]
 fn groups_between_each_others_members_share_a_transaction() {
     let plan = planned(&["SET a:1 v", "SET a:2 v", "SET b:1 v", "GET x", "SET b:2 v"]);
     assert_eq!(shapes(&plan), [span(&[0, 1, 2, 3, 4], &[(0, &[0, 2]), (0, &[1, 4])])]);

@@ -1,0 +1,91 @@
+//! What goes through a client's connection to the cluster without a turn of its link's task: nearly everything.
+//!
+//! What a client writes is sent to the nodes by the client's own task. When the last reply that it is owed has come, the task
+//! that has read it from its node hands all that wait to the link, which hands them to the client. What is not that simple
+//! goes the way of a socket, by `AsyncRead` and `AsyncWrite`.
+
+use std::rc::Rc;
+
+use super::connection::{ClusterConnection, INPUT_BYTES_MAX};
+use super::core::{Core, Plain, State};
+use crate::net::upstream::commands::Commands;
+use crate::net::upstream::connection::Link;
+
+/// The end of a connection to the cluster that a link writes to at once.
+pub struct AtOnce(Rc<Core>);
+
+impl ClusterConnection {
+    /// What its reader writes is taken at once from now on, and what has come handed to it.
+    pub fn at_once(&self, reader: &Rc<Link>) -> AtOnce {
+        self.0.reader.replace(Rc::downgrade(reader));
+        AtOnce(Rc::clone(&self.0))
+    }
+}
+
+impl AtOnce {
+    /// True while what is written need not wait.
+    pub fn has_room(&self) -> bool {
+        self.0.state.try_borrow().is_ok_and(|state| state.has_room())
+    }
+
+    /// Takes what the client has written, and sends it. Where these are the bytes of `commands`, they need not be cut again.
+    pub fn write(&self, bytes: &[u8], commands: Option<&Commands<'_>>) {
+        let core = &self.0;
+        match commands.filter(|_| core.may_take_cut(bytes.len())) {
+            Some(commands) => core.take_cut(bytes, commands),
+            None => core.take_in(bytes),
+        }
+        core.dispatch();
+        core.note_kept();
+        if core.state.borrow().has_to_be_read() {
+            core.wake();
+        }
+    }
+}
+
+impl Core {
+    /// Hands what has come to the client, if nothing else is owed to it; false where something is left for the link's task.
+    pub(super) fn hand_on(&self) -> bool {
+        let reader = self.reader.borrow().upgrade();
+        let (Some(reader), Ok(mut state)) = (reader, self.state.try_borrow_mut()) else { return false };
+        if !state.is_last_and_plain() || self.has_news.get() {
+            return false;
+        }
+        let (mut replies, plain) = (std::mem::take(&mut state.out), std::mem::take(&mut state.plain));
+        drop(state);
+        let (frames, bytes) = reader.hand_on(&replies, plain.frames);
+        let is_done = bytes == replies.len();
+        {
+            let state = &mut *self.state.borrow_mut();
+            debug_assert!(state.out.is_empty(), "nothing has come meanwhile");
+            replies.drain(..bytes);
+            state.out = replies;
+            if is_done {
+                state.forget_read();
+                self.turns_waited.set(0);
+            } else {
+                state.plain = Plain { bytes: state.out.len(), frames: plain.frames - frames };
+            }
+            self.let_through(state);
+        }
+        reader.flush_handed_on();
+        is_done
+    }
+}
+
+impl State {
+    pub(super) fn has_room(&self) -> bool {
+        self.input.len() <= INPUT_BYTES_MAX || self.queue.is_empty()
+    }
+
+    fn has_to_be_read(&self) -> bool {
+        self.out_at < self.out.len() || self.fault.is_some() || self.is_closed
+    }
+
+    /// All that waits to be read are plain replies, and it is all that there is to come.
+    fn is_last_and_plain(&self) -> bool {
+        let is_plain = self.plain.bytes == self.out.len() && self.out_at == 0 && !self.out.is_empty();
+        let is_last = self.queue.is_empty() && self.fault.is_none() && !self.is_closed;
+        is_plain && is_last && self.held.is_empty() && self.returning.is_empty()
+    }
+}

@@ -1,0 +1,70 @@
+//! Takes the commands that a client's batch has cut already. Most are about one key, and go to its node as they came.
+
+use super::core::{Core, State};
+use super::intake::Request;
+use crate::net::upstream::commands::Commands;
+use respguard_engine::command::Timeout;
+use respguard_engine::route::place::{Route, Slots};
+
+impl Core {
+    /// True where so many bytes of whole commands may be taken: what was written before ends with a command, and none of them
+    /// is too long to be held.
+    pub(super) fn may_take_cut(&self, bytes: usize) -> bool {
+        self.state.borrow().is_between_requests() && bytes < self.longest_request()
+    }
+
+    /// Takes commands, of which these are the bytes.
+    pub(super) fn take_cut(&self, bytes: &[u8], commands: &Commands<'_>) {
+        let state = &mut *self.state.borrow_mut();
+        let table = self.nodes.context.table();
+        state.input.extend_from_slice(bytes);
+        // Taken out, so that the rest of the state can change while a command is looked at.
+        let parser = state.parsing.parser.take();
+        let input = std::mem::take(&mut state.input);
+        let mut pieces = self.nodes.pieces.take();
+        let (routes, times, first) = (self.nodes.routes(&table), self.times(), state.parsed);
+        let mut goes_at_once = self.goes_at_once(state);
+        for (place, id, args) in commands.each() {
+            let (from, through) = (first + place.start, first + place.end);
+            // It went with one before it.
+            if from < state.parsed {
+                continue;
+            }
+            let start = state.input_start + from as u64;
+            let request = Request::of(routes.get(id.index()), &table, id, args);
+            if let Some(slot) = only_slot(&request).filter(|_| state.multi.is_none()) {
+                state.queue.push_back(self.entry_at(times, &request, start..state.input_start + through as u64));
+                goes_at_once = goes_at_once && self.collect_last(state, slot, &input[from..through], &mut pieces);
+                state.parsed = through;
+            } else {
+                goes_at_once = false;
+                state.parsed = from + self.take_request(state, &table, &request, &input[from..], start, place.len());
+            }
+        }
+        self.send_pieces(state, &mut pieces);
+        self.nodes.pieces.replace(pieces);
+        state.parsed = state.parsed.max(input.len());
+        state.input = input;
+        state.parsing.parser = parser;
+        drop(table);
+        state.advance();
+    }
+}
+
+/// The slot of a command that goes to the node of its only key as it came.
+#[inline]
+fn only_slot(request: &Request<'_>) -> Option<u16> {
+    let goes_there = matches!(request.route, Route::Keys | Route::Split(_)) && request.spec.timeout == Timeout::Never;
+    match request.slots {
+        Slots::One { slot, keys: 1 } if goes_there => Some(slot),
+        _ => None,
+    }
+}
+
+impl State {
+    fn is_between_requests(&self) -> bool {
+        let is_at_end =
+            self.parsed == self.input.len() && self.parsing.parser.as_ref().is_some_and(|parser| parser.parsed_bytes() == 0);
+        is_at_end && !self.parsing.is_refused && !self.is_closed
+    }
+}

@@ -1,0 +1,90 @@
+//! The way through a connection to a cluster, which lies within the process, past the turns of its task.
+//!
+//! On a lease what is queued goes to the cluster at once where nothing stands before it, and plain replies are handed to the
+//! client by the task that has read them from a node.
+
+use std::cell::RefMut;
+
+use super::pump::Taken;
+use super::reading::Latency;
+use super::{Link, Phase, State};
+use crate::net::clock;
+use crate::net::upstream::commands::Commands;
+use crate::telemetry::label::{Direction, Side};
+use respguard_resp::scan::plain_frames;
+
+impl Link {
+    /// The bytes that were queued last, which may be those of `commands`, are written now; false where that is left to the
+    /// task.
+    #[inline]
+    pub(super) fn write_at_once(&self, state: RefMut<'_, State>, bytes: usize, commands: Option<&Commands<'_>>) -> bool {
+        self.at_once.borrow().is_some() && self.write_to_cluster(state, bytes, commands)
+    }
+
+    fn write_to_cluster(&self, mut state: RefMut<'_, State>, bytes: usize, commands: Option<&Commands<'_>>) -> bool {
+        let cluster = self.at_once.borrow();
+        let Some(cluster) = cluster.as_ref().filter(|cluster| cluster.has_room()) else { return false };
+        let are_first = state.out_at == 0 && state.out.len() == bytes && !self.finishing.get();
+        if !are_first || !self.is_simple(&state) || self.may_write(&state) < bytes {
+            return false;
+        }
+        let mut requests = std::mem::take(&mut state.out);
+        state.out_start += bytes as u64;
+        let (position, answered) = (state.out_start, state.inflight.first_start().unwrap_or(u64::MAX));
+        state.writes.note(position, answered, clock::now());
+        drop(state);
+        self.context.metrics.add_bytes(Side::Upstream, Direction::Out, bytes);
+        cluster.write(&requests, commands);
+        requests.clear();
+        let state = &mut *self.state.borrow_mut();
+        debug_assert!(state.out.is_empty(), "nothing was queued meanwhile");
+        state.out = requests;
+        state.forget_written(false);
+        true
+    }
+
+    /// Hands so many plain replies to whom they belong, as if its task had read them; how many of them that were, and their
+    /// bytes. Behind it comes `flush_handed_on`.
+    pub fn hand_on(&self, replies: &[u8], frames: u32) -> (u32, usize) {
+        let may_read = !self.is_inside_frame.get() && self.held_up.why().is_none() && self.is_simple(&self.state.borrow());
+        if !may_read || !matches!(self.next_taken(), Taken::ByClient) {
+            return (0, 0);
+        }
+        self.note_read(replies.len());
+        let mut touched = self.touched.borrow_mut();
+        let mut latency = Latency::begin(self);
+        let (mut handed, mut at) = (0, 0);
+        while handed < frames {
+            let next = self.takes_plain(frames - handed);
+            let bytes = if next == frames - handed { replies.len() - at } else { plain_frames(&replies[at..], next as usize) };
+            if next == 0 || self.hand_over_plain(&replies[at..at + bytes], next, &mut touched).is_err() {
+                break;
+            }
+            latency.count(self, next);
+            (handed, at) = (handed + next, at + bytes);
+        }
+        latency.end(self);
+        self.look_away();
+        (handed, at)
+    }
+
+    /// Lets those write to whom something was handed.
+    pub fn flush_handed_on(&self) {
+        let mut touched = self.touched.take();
+        touched.drain(..).for_each(|who| who.flush());
+        self.touched.replace(touched);
+    }
+
+    /// It is a lease that is there, and nothing is the matter with it.
+    fn is_simple(&self, state: &State) -> bool {
+        state.phase == Phase::Ready && !self.shared.get() && self.doubt.get().is_none() && self.is_in_term()
+    }
+
+    /// So much has come from the server.
+    pub(super) fn note_read(&self, bytes: usize) {
+        self.context.metrics.add_bytes(Side::Upstream, Direction::In, bytes);
+        self.health().alive();
+        self.state.borrow_mut().last_read = clock::now();
+        self.head_of_line.moves();
+    }
+}
