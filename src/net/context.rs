@@ -14,6 +14,7 @@ use crate::net::offenders::Offenders;
 use crate::net::recording::Tap;
 use crate::net::retries::Retries;
 use crate::net::server_limits::ServerLimits;
+use crate::net::splice::SplicePipes;
 use crate::net::watch::Watch;
 use crate::net::whole_limits::WholeLimits;
 use crate::telemetry::label::KillOutcome;
@@ -59,6 +60,7 @@ pub struct Context {
     pub read_buffers: Buffers<BytesMut>,
     pub write_buffers: Buffers<Vec<u8>>,
     pub batches: Buffers<Box<Batch>>,
+    pub splice_pipes: SplicePipes,
     pub group_pool: Rc<GroupPool>,
     /// No new request is read any more.
     pub draining: Cell<bool>,
@@ -111,6 +113,7 @@ impl Context {
             read_buffers: Buffers::default(),
             write_buffers: Buffers::default(),
             batches: Buffers::default(),
+            splice_pipes: SplicePipes::default(),
             group_pool: Rc::default(),
             draining: Cell::new(false),
             notice: Cell::new(Duration::ZERO),
@@ -164,6 +167,7 @@ impl Context {
         self.read_buffers.trim();
         self.write_buffers.trim();
         self.batches.trim();
+        self.splice_pipes.trim();
         self.group_pool.trim();
     }
 

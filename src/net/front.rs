@@ -51,6 +51,11 @@ pub trait Front {
     /// True when the client has left, even if not all that it has sent has been read.
     fn has_left(&self) -> bool;
 
+    /// The client's socket, where its bytes can be moved without being read.
+    fn socket(&self) -> Option<&Stream> {
+        None
+    }
+
     /// True when nothing can follow what was read until it has been answered.
     fn is_whole(&self) -> bool {
         false
@@ -91,6 +96,10 @@ impl Front for Stream {
 
     fn has_left(&self) -> bool {
         self.is_read_closed()
+    }
+
+    fn socket(&self) -> Option<&Stream> {
+        self.is_plain().then_some(self)
     }
 
     fn acknowledge(&self) {

@@ -27,6 +27,7 @@ pub mod rest;
 pub mod retries;
 pub mod sentinel;
 pub mod server_limits;
+pub mod splice;
 pub mod stable_map;
 pub mod stream;
 pub mod tls;

@@ -2,13 +2,15 @@
 
 use std::io;
 use std::pin::Pin;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Waker, ready};
+use std::time::Instant;
 
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf, Ready};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::TlsStream;
 
 use super::address::Address;
+use super::splice::{SplicePipe, write_now};
 use super::tls::{Acceptor, Connector};
 
 /// TCP, with or without TLS, or a unix socket.
@@ -127,6 +129,90 @@ impl Stream {
         }
     }
 
+    /// True when its bytes are those of the conversation, so that they can be moved without being read.
+    pub fn is_plain(&self) -> bool {
+        !matches!(self, Stream::Tls(_))
+    }
+
+    /// Moves what has come into an empty pipe, no more than `most` bytes; 0 bytes are the end.
+    ///
+    /// # Errors
+    /// The socket's own; it is no plain one.
+    pub fn poll_fill(&self, pipe: &mut SplicePipe, most: usize, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        loop {
+            let moved = match self {
+                Stream::Tcp(socket) => {
+                    ready!(socket.poll_read_ready(cx))?;
+                    socket.try_io(Interest::READABLE, || pipe.fill(socket, most))
+                }
+                Stream::Unix(socket) => {
+                    ready!(socket.poll_read_ready(cx))?;
+                    socket.try_io(Interest::READABLE, || pipe.fill(socket, most))
+                }
+                Stream::Tls(_) => Err(io::ErrorKind::Unsupported.into()),
+            };
+            if !would_block(&moved) {
+                return Poll::Ready(moved);
+            }
+        }
+    }
+
+    /// Moves what is in a pipe that is not empty into the socket, as far as that takes it.
+    ///
+    /// # Errors
+    /// The socket's own; it is no plain one.
+    pub fn poll_empty(&self, pipe: &mut SplicePipe, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        loop {
+            let moved = match self {
+                Stream::Tcp(socket) => {
+                    ready!(socket.poll_write_ready(cx))?;
+                    socket.try_io(Interest::WRITABLE, || pipe.empty(socket))
+                }
+                Stream::Unix(socket) => {
+                    ready!(socket.poll_write_ready(cx))?;
+                    socket.try_io(Interest::WRITABLE, || pipe.empty(socket))
+                }
+                Stream::Tls(_) => Err(io::ErrorKind::Unsupported.into()),
+            };
+            if !would_block(&moved) {
+                return Poll::Ready(moved);
+            }
+        }
+    }
+
+    /// Moves what is in a pipe into the socket, whatever the task knows of the socket's readiness.
+    ///
+    /// # Errors
+    /// The socket's own, `WouldBlock` among them when it takes no more; it is no plain one.
+    pub fn empty_now(&self, pipe: &mut SplicePipe) -> io::Result<usize> {
+        match self {
+            Stream::Tcp(socket) => pipe.empty(socket),
+            Stream::Unix(socket) => pipe.empty(socket),
+            Stream::Tls(_) => Err(io::ErrorKind::Unsupported.into()),
+        }
+    }
+
+    /// The same with bytes.
+    ///
+    /// # Errors
+    /// As above.
+    pub fn write_now(&self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Stream::Tcp(socket) => write_now(socket, bytes),
+            Stream::Unix(socket) => write_now(socket, bytes),
+            Stream::Tls(_) => Err(io::ErrorKind::Unsupported.into()),
+        }
+    }
+
+    /// True when nobody has been told that the socket has room for what is in the pipe.
+    pub fn has_forgotten(&self, pipe: &mut SplicePipe, now: Instant) -> bool {
+        match self {
+            Stream::Tcp(socket) => pipe.is_forgotten(socket, now),
+            Stream::Unix(socket) => pipe.is_forgotten(socket, now),
+            Stream::Tls(_) => false,
+        }
+    }
+
     /// True when the other side sends nothing more, although not all that it has sent has been read.
     pub fn is_read_closed(&self) -> bool {
         match self {
@@ -135,6 +221,10 @@ impl Stream {
             Stream::Tls(socket) => tells_end(socket.get_ref().0.ready(Interest::READABLE)),
         }
     }
+}
+
+fn would_block(moved: &io::Result<usize>) -> bool {
+    moved.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
 }
 
 /// What a socket's readiness says now; nobody is woken when that changes.

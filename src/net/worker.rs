@@ -298,6 +298,9 @@ async fn on_tick(shared: Rc<WorkerShared>) {
         for lane in shared.pool.on_tick() {
             revoke(&shared, &lane);
         }
+        if shared.context.splice_pipes.are_in_use() {
+            shared.look_at_pipes();
+        }
         shared.context.retries.report(clock::now());
         shared.context.metrics.kept_bytes(shared.context.kept.bytes());
         let is_over_limit = shared.context.kept.is_over_limit();
@@ -388,6 +391,11 @@ impl WorkerShared {
     fn look_for_missed_wakeups(&self) {
         clock::tick();
         self.clients.borrow().values().filter_map(Weak::upgrade).for_each(|exchange| exchange.look_for_missed_wakeup());
+    }
+
+    /// Bytes in the clients' pipes that nobody moves on.
+    fn look_at_pipes(&self) {
+        self.clients.borrow().values().filter_map(Weak::upgrade).for_each(|exchange| exchange.look_at_pipe());
     }
 
     /// Flushes what was counted, and says how much there is to do.

@@ -88,6 +88,7 @@ mod sessions_at_random;
 mod sizes_at_random;
 mod slow;
 mod spellings;
+mod splicing;
 mod status;
 mod tls;
 mod top_on_a_terminal;

@@ -210,6 +210,18 @@ impl RequestParser {
         matches!(self.state, State::Payload).then(|| self.payload_left.saturating_sub(PAYLOAD_END_BYTES))
     }
 
+    /// Bytes of the argument at hand that are still to come of a request that is passed on as it comes, without the line end behind them:
+    /// nothing need be known of them.
+    pub fn payload_left(&self) -> u64 {
+        if self.streaming { self.declared_bytes().unwrap_or(0) } else { 0 }
+    }
+
+    /// So many of these have been passed on.
+    pub fn skip_payload(&mut self, bytes: u64) {
+        debug_assert!(bytes <= self.payload_left(), "no more than is left");
+        self.payload_left = self.payload_left.saturating_sub(bytes);
+    }
+
     /// Whether the next byte begins a request.
     pub fn is_between_requests(&self) -> bool {
         matches!(self.state, State::Start)

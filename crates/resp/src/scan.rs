@@ -2,6 +2,7 @@
 
 mod error;
 mod plain;
+mod skip;
 
 use super::frame::{Decimal, plain_frame, plain_length};
 

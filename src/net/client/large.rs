@@ -1,12 +1,15 @@
 //! Requests that are not buffered whole: passed on as they arrive, or tunnelled.
 
+use std::io;
 use std::sync::Arc;
+use std::task::{Context as TaskContext, Poll};
 
 use bytes::Buf;
 
 use super::connection::{Connection, Next};
 use super::input::Cutting;
 use crate::net::exchange::own_reply;
+use crate::net::splice::SPLICE_BYTES_MIN;
 use crate::telemetry::compressed;
 use respguard_engine::command::{CommandId, ConnectionEffect};
 use respguard_engine::pipeline::batch::{Batch, Tail};
@@ -202,6 +205,21 @@ impl Connection {
                 Some(self.all_sent())
             }
         }
+    }
+
+    /// Moves a part of the request that is passed on to the server without reading it; none where it must be read.
+    pub(super) fn poll_splice(&mut self, cx: &mut TaskContext<'_>) -> Option<Poll<io::Result<usize>>> {
+        let left = self.input.parser.payload_left();
+        let is_through = matches!(self.input.cutting, Cutting::PassThrough { .. }) && self.input.bytes.is_empty();
+        if !is_through || left < SPLICE_BYTES_MIN || !self.exchange.is_spliceable() || self.shared.context.tap.is_on() {
+            return None;
+        }
+        let most = usize::try_from(left).unwrap_or(usize::MAX);
+        let moved = self.lease.link()?.splice_request_part(&mut |pipe| self.exchange.poll_fill(pipe, most, cx))?;
+        if let Poll::Ready(Ok(bytes)) = &moved {
+            self.input.parser.skip_payload(*bytes as u64);
+        }
+        Some(moved)
     }
 
     /// While there is no room on the lease the server is waited for, and that has its time.

@@ -1,5 +1,6 @@
 //! Reads from a client's socket as much as there is room for.
 
+use std::io;
 use std::task::{Context as TaskContext, Poll};
 
 use super::connection::{Connection, Event, InputWait};
@@ -29,6 +30,9 @@ impl Connection {
         self.exchange.note_short_of_room(is_short.then(|| self.waits_for_itself()));
         if !takes_more || is_short {
             return Poll::Pending;
+        }
+        if let Some(moved) = self.poll_splice(cx) {
+            return self.note_spliced(moved);
         }
         if self.input.bytes.capacity() == 0 {
             // Before it has waited there is hardly ever something to read: no buffer is taken for that.
@@ -60,6 +64,24 @@ impl Connection {
             }
             // The buffer was filled to its last byte, and nothing stands behind it.
             Poll::Pending if std::mem::take(&mut self.input.filled) && !self.input.batch.is_empty() => Poll::Ready(Event::Wake),
+            Poll::Pending => {
+                self.give_buffers();
+                Poll::Pending
+            }
+        }
+    }
+
+    /// A part of a large request has been moved on, or none.
+    fn note_spliced(&mut self, moved: Poll<io::Result<usize>>) -> Poll<Event> {
+        match moved {
+            Poll::Ready(Ok(bytes)) => {
+                self.input.ended |= bytes == 0;
+                Poll::Ready(Event::Read)
+            }
+            Poll::Ready(Err(_)) => {
+                self.exchange.end(End::Gone);
+                Poll::Ready(Event::Wake)
+            }
             Poll::Pending => {
                 self.give_buffers();
                 Poll::Pending

@@ -32,7 +32,7 @@ impl Exchange {
             shard_channels: session.subscriptions.count(SubscriptionKind::Shard),
             queued: is_open.then_some(session.queue.commands),
             input: (self.buffered.waiting_input(), self.buffered.free_input()),
-            output: state.out.rest().len() + state.slots.waiting_bytes(),
+            output: state.out.waiting() + state.slots.waiting_bytes(),
             command: current.name().into(),
             requests: self.counts.requests.get(),
             violations: self.counts.violations.get(),

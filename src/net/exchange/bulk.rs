@@ -31,11 +31,19 @@ impl Bulk {
         if part.first && part.last {
             return;
         }
-        let bytes = self.bytes.get().saturating_add(piece.len());
+        self.note_more(piece.len(), large);
+        if part.last {
+            self.cut();
+        }
+    }
+
+    /// So much more has come of the reply that arrives in pieces.
+    pub fn note_more(&self, bytes: usize, large: usize) {
+        let bytes = self.bytes.get().saturating_add(bytes);
         if bytes >= large {
             self.expect(BATCHES);
         }
-        self.bytes.set(if part.last { 0 } else { bytes });
+        self.bytes.set(bytes);
     }
 
     /// The server has ended a connection over what the client has sent.

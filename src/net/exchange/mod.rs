@@ -4,9 +4,9 @@
 //! `dispatch` goes through the steps of a plan. `run` sends commands one by one, `guard` groups behind a preflight, `marked`
 //! groups with a marker, `carried` groups with what stands between their members, each through `send`, which makes the places
 //! that `receive` fills. What is ready for the client goes out in `write`, `unpacking` reads long values that are compressed,
-//! and `close` ends its connection. What the exchange is made of: `client_lane` is the connection that is used, `task` the client's
-//! task, which is `waiting`, `output` what is to be written, `pace` how fast it is read, `kept` what of all that is kept, and
-//! `room` whether more is taken.
+//! `splicing` moves other long values from socket to socket, and `close` ends its connection. What the exchange is made of:
+//! `client_lane` is the connection that is used, `task` the client's task, which is `waiting`, `output` what is to be written,
+//! `pace` how fast it is read, `buffered` what of all that is buffered, and `room` whether more is taken.
 
 mod activity;
 mod buffered;
@@ -26,6 +26,7 @@ mod receive;
 mod room;
 mod run;
 mod send;
+mod splicing;
 mod task;
 mod unpacking;
 mod waiting;
@@ -257,7 +258,7 @@ impl Exchange {
     /// True when the client is owed nothing and has been sent everything.
     pub fn is_resolved(&self) -> bool {
         let state = self.state.borrow();
-        state.slots.is_empty() && state.out.rest().is_empty() && self.pace.has_caught_up()
+        state.slots.is_empty() && state.out.waiting() == 0 && self.pace.has_caught_up()
     }
 
     /// Answers the next request without the upstream.

@@ -1,23 +1,37 @@
 //! Replies that are ready for a client and partly written.
 
+use crate::net::splice::SplicePipe;
+
 /// Bytes for the client; those before `at` were taken.
 #[derive(Debug, Default)]
 pub(super) struct Output {
+    /// What goes to it before them, without having been copied.
+    pub(super) pipe: Option<Box<SplicePipe>>,
     pub(super) bytes: Vec<u8>,
     at: usize,
 }
 
 impl Output {
-    /// No buffer is kept.
+    /// No buffer is kept, and no pipe.
     #[inline]
     pub(super) fn has_no_buffer(&self) -> bool {
-        self.bytes.capacity() == 0
+        self.bytes.capacity() == 0 && self.pipe.is_none()
     }
 
     /// What the client has yet to take.
     #[inline]
     pub(super) fn rest(&self) -> &[u8] {
         &self.bytes[self.at..]
+    }
+
+    /// How much that is, with what is in its pipe.
+    pub(super) fn waiting(&self) -> usize {
+        self.pipe_bytes() + self.rest().len()
+    }
+
+    /// How much is in its pipe.
+    pub(super) fn pipe_bytes(&self) -> usize {
+        self.pipe.as_ref().map_or(0, |pipe| pipe.bytes())
     }
 
     /// The client has taken so many more bytes.
@@ -28,6 +42,7 @@ impl Output {
 
     /// Nothing of it goes to the client any more.
     pub(super) fn clear(&mut self) {
+        self.pipe = None;
         self.bytes.clear();
         self.at = 0;
     }
@@ -52,7 +67,7 @@ mod tests {
     use super::*;
 
     fn taken(bytes: &[u8], at: usize) -> Output {
-        Output { bytes: bytes.to_vec(), at }
+        Output { pipe: None, bytes: bytes.to_vec(), at }
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Fills a client's places with what its upstream connection delivers, and detects when the client cannot keep up.
 
+use std::io;
 use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
@@ -7,6 +8,7 @@ use std::time::Duration;
 use super::{End, Exchange, State, Waiting};
 use crate::net::clock;
 use crate::net::findings::conclude;
+use crate::net::splice::Fill;
 use crate::net::upstream::connection::Link;
 use crate::net::upstream::{Admitted, AdmittedPlain, Recipient};
 use crate::telemetry::label::EarlyClose;
@@ -99,11 +101,15 @@ impl Recipient for Exchange {
             out.bytes = self.context.write_buffers.take();
         }
         // What goes to the client as it is need not be copied first.
-        let is_kept = part.first || !slots.passes(to) || !out.rest().is_empty();
+        let is_kept = part.first || !slots.passes(to) || out.waiting() > 0;
         let written = if is_kept { 0 } else { self.write_through(piece) };
         let more = self.resolve(state, |slots, client| slots.admit(to, &piece[written..], part, client));
         let close = state.slots.packed_bytes() > 0 && self.see_to_packed(state);
         Admitted { more, close: self.conclude(state) || close }
+    }
+
+    fn splice_part(&self, to: ReplyTo, fill: &mut Fill<'_>) -> Option<Poll<io::Result<usize>>> {
+        self.splice_reply_part(to, fill)
     }
 
     fn takes_plain(&self, first: Seq, most: u32) -> u32 {

@@ -58,7 +58,7 @@ impl Exchange {
 
     /// What is kept of the client's replies counts among that of all clients.
     pub(super) fn note_buffered(&self, state: &State) {
-        let bytes = state.out.bytes.capacity() + state.slots.waiting_bytes() + state.slots.place_bytes();
+        let bytes = state.out.pipe_bytes() + state.out.bytes.capacity() + state.slots.waiting_bytes() + state.slots.place_bytes();
         self.buffered.set_output(bytes, &self.context.kept);
     }
 

@@ -46,7 +46,7 @@ impl Exchange {
 
     #[cold]
     fn unpack_unless_behind(&self, state: &State) {
-        let is_behind = state.out.rest().len() >= self.out_bytes_soft();
+        let is_behind = state.out.waiting() >= self.out_bytes_soft();
         if !is_behind && self.ended().is_none() && !self.unpacks.replace(true) {
             tokio::task::spawn_local(unpack_all(Weak::clone(&self.me)));
         }
@@ -55,7 +55,7 @@ impl Exchange {
     /// The oldest reply, if the client is to have it now.
     fn next_packed(&self) -> Option<PackedReply> {
         let mut state = self.state.borrow_mut();
-        let is_behind = state.out.rest().len() >= self.out_bytes_soft();
+        let is_behind = state.out.waiting() >= self.out_bytes_soft();
         let next = if is_behind || self.ended().is_some() { None } else { state.slots.next_packed() };
         self.unpacks.set(next.is_some());
         self.note_buffered(&state);

@@ -39,8 +39,13 @@ impl Exchange {
         flushed
     }
 
-    fn poll_write_out(&self, state: &mut State, cx: &mut TaskContext<'_>) -> Poll<io::Result<()>> {
+    pub(super) fn poll_write_out(&self, state: &mut State, cx: &mut TaskContext<'_>) -> Poll<io::Result<()>> {
         self.pace.begin_to_write(clock::now);
+        let piped = self.poll_write_pipe(state, cx);
+        if piped.is_pending() {
+            self.let_through(state);
+        }
+        ready!(piped)?;
         let mut front = self.front.borrow_mut();
         let mut turn = TURN_BYTES;
         while !state.out.rest().is_empty() {
@@ -103,7 +108,7 @@ impl Exchange {
     }
 
     #[inline]
-    fn note_written(&self, bytes: usize) {
+    pub(super) fn note_written(&self, bytes: usize) {
         self.pace.advance(clock::now());
         self.context.metrics.add_bytes(Side::Client, Direction::Out, bytes);
     }
@@ -112,7 +117,7 @@ impl Exchange {
 impl State {
     /// Bytes of replies that the client has yet to take, also those whose values are still to be read.
     pub(super) fn unread(&self) -> usize {
-        self.out.rest().len() + self.slots.packed_waiting()
+        self.out.waiting() + self.slots.packed_waiting()
     }
 
     pub(super) fn forget_out(&mut self) {

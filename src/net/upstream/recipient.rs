@@ -1,9 +1,12 @@
 //! Whoever is owed replies by an upstream connection, which knows nothing else of them.
 
+use std::io;
 use std::rc::Rc;
+use std::task::Poll;
 use std::time::Duration;
 
 use super::connection::Link;
+use crate::net::splice::Fill;
 use crate::telemetry::slow::RequestOwner;
 use respguard_engine::link::owed::{Owed, ReplyTo, Seq};
 use respguard_engine::pipeline::finding::Fault;
@@ -16,6 +19,12 @@ use respguard_engine::session::subscription::Arrival;
 pub trait Recipient {
     /// Takes one piece of a reply that is owed to this request or question of its.
     fn admit(&self, to: ReplyTo, piece: &[u8], part: Part) -> Admitted;
+
+    /// Takes a part of a reply that has begun and not ended, where that is the client's as it is: `fill` moves it into a pipe. None
+    /// where it must be handed over in pieces.
+    fn splice_part(&self, _to: ReplyTo, _fill: &mut Fill<'_>) -> Option<Poll<io::Result<usize>>> {
+        None
+    }
 
     /// How many of the replies from this request's on, at most `most`, can be taken together as long as none is an error.
     fn takes_plain(&self, _first: Seq, _most: u32) -> u32 {

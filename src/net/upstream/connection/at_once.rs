@@ -84,7 +84,7 @@ impl Link {
         state.phase == Phase::Ready && !self.shared.get() && self.doubt.get().is_none() && self.is_in_term()
     }
 
-    /// So much has come.
+    /// So much has come from the server.
     pub(super) fn note_read(&self, bytes: usize) {
         self.context.metrics.add_bytes(Side::Upstream, Direction::In, bytes);
         self.health().alive();

@@ -18,6 +18,9 @@ impl Link {
         self.head_orphan.take();
         let mut told = Vec::new();
         let mut state = self.state.borrow_mut();
+        // What is in the pipe belongs to a request that has begun: it is as lost as what was written.
+        state.pipe = None;
+        self.is_spliceable.set(false);
         let written = state.out_start + state.out_at as u64;
         let orphan = state.info.orphan();
         let is_refused = self.doubt.take().is_some() && matches!(loss, Loss::Moved);

@@ -28,6 +28,7 @@ mod room;
 mod silence;
 mod slow;
 mod spawn;
+mod splicing;
 mod status;
 mod term;
 mod transactions;
@@ -43,6 +44,7 @@ use super::cluster::AtOnce;
 use super::connections::{Permit, UserConnection};
 use super::{Recipient, WorkerSettings};
 use crate::net::context::Context;
+use crate::net::splice::SplicePipe;
 use crate::net::topology::View;
 use crate::telemetry::label::UpstreamState;
 use blame::Blame;
@@ -114,6 +116,8 @@ pub struct Link {
     finishing: Cell<bool>,
     /// On a lease: a request was too long to be held whole, and the server keeps room for another one.
     has_carried_large: Cell<bool>,
+    /// It is there, and its bytes can be moved without being read.
+    is_spliceable: Cell<bool>,
     /// Whether it is expected to do MULTI and EXEC, before its handshake has shown it.
     may_transact: Cell<bool>,
     /// A loss has not been counted yet: its cause may be the lane's alone.
@@ -149,6 +153,8 @@ pub struct Link {
 
 struct State {
     phase: Phase,
+    /// What is written before `out`, on a lease. In the stream that `inflight` counts it lies before `out_start`.
+    pipe: Option<Box<SplicePipe>>,
     /// Requests that wait to be written; `out[out_at..]` has yet to go.
     out: Vec<u8>,
     out_at: usize,
@@ -245,6 +251,11 @@ impl Link {
 }
 
 impl State {
+    /// Nothing waits to be written.
+    fn is_written(&self) -> bool {
+        self.pipe.is_none() && self.out_at == self.out.len()
+    }
+
     /// The task is woken with the others when the phase changes.
     fn wait(&mut self, cx: &TaskContext<'_>) {
         if !self.waiting.iter().any(|waiting| waiting.will_wake(cx.waker())) {

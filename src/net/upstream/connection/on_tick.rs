@@ -34,6 +34,7 @@ impl Link {
         self.kill_orphan_again();
         self.check_struggle();
         self.offer_room();
+        self.look_at_pipe();
         self.see_to_watch();
     }
 

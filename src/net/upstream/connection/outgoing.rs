@@ -129,7 +129,7 @@ impl Link {
         self.state.borrow_mut().inflight.mark_blocking();
     }
 
-    fn own_time(&self, deadline: Option<Instant>) -> Option<Instant> {
+    pub(super) fn own_time(&self, deadline: Option<Instant>) -> Option<Instant> {
         deadline.map(|deadline| self.held_up.own_time(deadline))
     }
 
@@ -142,7 +142,7 @@ impl Link {
         }
         self.has_carried_large.set(true);
         state.out.extend_from_slice(piece);
-        let is_full = state.out.len() - state.out_at >= self.out_bytes_max();
+        let is_full = state.pipe.is_some() || state.out.len() - state.out_at >= self.out_bytes_max();
         let longest = if end { longest } else { is_full.then_some(self.settings.request_timeout) };
         let now = clock::now();
         state.inflight.extend_last(piece.len(), now, self.own_time(longest.map(|longest| now + longest)));
@@ -184,7 +184,7 @@ impl Link {
 
     pub(super) fn has_unwritten(&self) -> bool {
         let state = self.state.borrow();
-        state.out_at < state.out.len()
+        !state.is_written()
     }
 
     /// The most outstanding replies at a time, unless requests were queued in one piece.
@@ -195,7 +195,8 @@ impl Link {
     /// Requests that wait count among what is kept for all clients, but for the little that each connection may have.
     pub(super) fn note_kept(&self) {
         let state = self.state.borrow();
-        let bytes = if state.out.len() < LITTLE { 0 } else { state.out.capacity() };
+        let queued = if state.out.len() < LITTLE { 0 } else { state.out.capacity() };
+        let bytes = queued + state.pipe.as_ref().map_or(0, |pipe| pipe.bytes());
         if bytes != self.out_kept.get() {
             self.context.kept.change(&self.out_kept, bytes);
         }
@@ -208,6 +209,9 @@ impl Link {
     }
 
     pub(super) fn has_room_behind(&self, state: &State, bytes: usize) -> bool {
+        if state.pipe.is_some() {
+            return false;
+        }
         let waiting = state.out.len() - state.out_at;
         waiting < LITTLE || waiting < self.out_bytes_max() && (bytes < FEW_BYTES || waiting < self.context.kept.allowance(4))
     }

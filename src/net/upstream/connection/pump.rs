@@ -37,6 +37,7 @@ pub(super) enum Taken {
 impl Link {
     pub(super) async fn pump(&self, mut stream: impl Wire) -> Loss {
         let mut reading = Reading::default();
+        self.is_spliceable.set(stream.socket().is_some());
         let loss = std::future::poll_fn(|cx| self.poll_pump(&mut stream, &mut reading, cx)).await;
         reading.finish(&self.context);
         loss
@@ -91,6 +92,18 @@ impl Link {
                 // Others of the worker have their turn.
                 cx.waker().wake_by_ref();
                 return Poll::Pending;
+            }
+            if let Some(spliced) = self.poll_splice_reply(stream, reading, cx) {
+                match ready!(spliced) {
+                    Ok(0) => return Poll::Ready(Loss::Eof),
+                    Ok(bytes) => {
+                        clock::tick();
+                        self.note_read(bytes);
+                        turn_bytes += bytes;
+                    }
+                    Err(error) => return Poll::Ready(error.into()),
+                }
+                continue;
             }
             match ready!(reading.poll_read(stream, &self.context, cx)) {
                 Ok(0) => return Poll::Ready(Loss::Eof),
@@ -175,6 +188,7 @@ impl Link {
         let mut state = self.state.borrow_mut();
         let state = &mut *state;
         let again = self.shared.get();
+        ready!(self.poll_write_pipe(state, stream, cx))?;
         let end = self.may_write(state);
         while state.out_at < end {
             let Poll::Ready(written) = Pin::new(&mut *stream).poll_write(cx, &state.out[state.out_at..end]) else {

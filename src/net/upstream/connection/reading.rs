@@ -13,6 +13,7 @@ use super::wire::Wire;
 use super::{Link, Loss};
 use crate::net::clock;
 use crate::net::context::{Context, READ_BYTES};
+use crate::net::splice::SPLICE_BYTES_MIN;
 use crate::net::upstream::Recipient;
 use respguard_engine::link::inflight::Class;
 use respguard_engine::pipeline::reading::Part;
@@ -87,6 +88,19 @@ impl Reading {
     /// True while a large frame is passing.
     pub(super) fn is_inside_large(&self) -> bool {
         self.handed >= LARGE_BYTES
+    }
+
+    /// How much of the frame in progress may be moved without being read, if that is worth while.
+    pub(super) fn spliceable_bytes(&self) -> Option<usize> {
+        let left = self.scanner.payload_left();
+        let is_inside = self.begun && !self.stray && self.buffer.is_empty() && left >= SPLICE_BYTES_MIN;
+        is_inside.then(|| usize::try_from(left).unwrap_or(usize::MAX))
+    }
+
+    /// So much of it was moved.
+    pub(super) fn skip(&mut self, bytes: usize) {
+        self.scanner.skip_payload(bytes as u64);
+        self.handed += bytes;
     }
 
     /// Gives the buffer back.

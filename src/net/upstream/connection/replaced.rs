@@ -51,7 +51,7 @@ impl Link {
     /// True when all outstanding replies belong to clients that have left, and all of their requests have been sent.
     pub fn is_for_nobody(&self) -> bool {
         let state = self.state.borrow();
-        state.out_at == state.out.len() && state.inflight.recipients().all(|who| who.is_gone())
+        state.is_written() && state.inflight.recipients().all(|who| who.is_gone())
     }
 
     /// True when its lane has another one for what is still to come.

@@ -36,6 +36,7 @@ impl Link {
             represents_server: Cell::new(false),
             state: RefCell::new(State {
                 phase: Phase::Connecting,
+                pipe: None,
                 out: Vec::new(),
                 out_at: 0,
                 out_start: 0,
@@ -70,6 +71,7 @@ impl Link {
             struggling: Cell::new(false),
             finishing: Cell::new(false),
             has_carried_large: Cell::new(false),
+            is_spliceable: Cell::new(false),
             may_transact: Cell::new(true),
             uncounted_loss: Cell::new(false),
             ended_by_server: Cell::new(None),

@@ -107,7 +107,7 @@ impl Link {
     /// True when no reply is outstanding, nothing waits to be written, and the state is that after the handshake.
     pub fn is_clean(&self) -> bool {
         let state = self.state.borrow();
-        !self.unclean.get() && state.inflight.is_empty() && state.out_at == state.out.len()
+        !self.unclean.get() && state.inflight.is_empty() && state.is_written()
     }
 
     /// True when nobody waits for anything on it, not even for the end of a connection that was lost.
