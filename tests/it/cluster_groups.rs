@@ -144,33 +144,6 @@ fn guards_markers_and_before_images_have_the_tag_of_their_group() {
     assert_eq!(proxy.groups("script", "rolled_back"), 3.0);
 }
 
-#[test]
-fn where_a_slot_has_just_moved_a_preflight_is_answered_before_its_group_is_sent() {
-    let nodes = Nodes::start(2, false);
-    let proxy = before(&nodes);
-    let mut wire = proxy.wire();
-    let (name, elsewhere) = (nodes.key_of(0, "k"), nodes.key_of(1, "e"));
-    let slot = key_slot(name.as_bytes());
-    let pay = [format!("INCRBY balance:{{{name}}} 5"), format!("RPUSH log:{{{name}}} p1")];
-    let pay = requests(&pay.each_ref().map(String::as_str));
-    nodes.begin_move(slot, 0, 1);
-    wire.send(&pay);
-    // Neither node has all of its keys.
-    eventually("both are asked", || proxy.metric("respguard_redirects_total", &[("kind", "try_again")]) >= 1.0);
-    nodes.end_move(slot, 0, 1);
-    let applied: Vec<String> = wire.replies(2).iter().map(|reply| text(reply)).collect();
-    assert_eq!(applied, [":5\r\n", ":1\r\n"]);
-    wire.send(&pay);
-    let again: Vec<String> = wire.replies(2).iter().map(|reply| text(reply)).collect();
-    assert!(again.iter().all(|reply| reply.starts_with("-DUPLICATE group pay ")), "{again:?}");
-    // It went over a connection of its own, which is idle now; the other is where all clients are.
-    assert_eq!(wire.ask(&format!("SET {elsewhere} 1")), "+OK\r\n");
-    let list = nodes.servers[1].ask("CLIENT LIST");
-    let has = |command: &str| list.contains(&format!(" cmd={command} "));
-    assert!(has("exec") && has("set"), "{list}");
-    assert_eq!(proxy.groups("pay", "unguarded"), 0.0);
-}
-
 fn resolving(atomic: &str) -> String {
     format!(
         "[[group]]\nname = \"count\"\natomic = \"{atomic}\"\nresolve = true\n\
