@@ -144,28 +144,6 @@ fn guards_markers_and_before_images_have_the_tag_of_their_group() {
     assert_eq!(proxy.groups("script", "rolled_back"), 3.0);
 }
 
-#[test]
-fn where_a_slot_has_just_moved_a_preflight_is_answered_before_its_group_is_sent() {
-    let nodes = Nodes::start(2, false);
-    let proxy = before(&nodes);
-    let mut wire = proxy.wire();
-    let (name, elsewhere) = (nodes.key_of(0, "k"), nodes.key_of(1, "e"));
-    assert_eq!(wire.ask(&format!("GET {name}")), "$-1\r\n");
-    nodes.move_slot(key_slot(name.as_bytes()), 0, 1);
-    let pay = [format!("INCRBY balance:{{{name}}} 5"), format!("RPUSH log:{{{name}}} p1")];
-    let pay: Vec<&str> = pay.iter().map(String::as_str).collect();
-    assert_eq!(wire.pipeline(&pay), [":5\r\n", ":1\r\n"]);
-    let again = wire.pipeline(&pay);
-    assert!(again.iter().all(|reply| reply.starts_with("-DUPLICATE group pay ")), "{again:?}");
-    // Both went over a connection of their own, which is idle now; the others are where all clients are.
-    assert_eq!(wire.ask(&format!("SET {elsewhere} 1")), "+OK\r\n");
-    let list = nodes.servers[1].ask("CLIENT LIST");
-    let count = |command: &str| list.matches(&format!(" cmd={command} ")).count();
-    assert_eq!((count("exec"), count("set")), (1, 1), "{list}");
-    assert_eq!(proxy.metric("respguard_upstream_connections", &[("state", "leased")]), 0.0);
-    assert_eq!(proxy.groups("pay", "unguarded"), 0.0);
-}
-
 fn resolving(atomic: &str) -> String {
     format!(
         "[[group]]\nname = \"count\"\natomic = \"{atomic}\"\nresolve = true\n\
