@@ -4,10 +4,9 @@ use std::rc::Rc;
 use std::time::Instant;
 
 use super::core::{Core, State, Watch};
-use super::entry::{Entry, Kind, Lease, Phase, VisibleFrames};
+use super::entry::{Entry, Kind, Lease, Order, Phase, VisibleFrames};
 use super::settings::NodeName;
 use super::transaction::ABORTED;
-use super::unsent::Order;
 use crate::net::clock;
 use crate::net::upstream::Recipient;
 use crate::net::upstream::connection::{Link, Phase as LinkPhase};

@@ -7,7 +7,7 @@
 use std::time::Instant;
 
 use super::core::{Core, State};
-use super::entry::{Entry, Kind, Phase, VisibleFrames};
+use super::entry::{Entry, Kind, Order, Phase, VisibleFrames};
 use super::gather::{Part, Progress, Target};
 use super::settings::NodeName;
 use respguard_engine::command::{CommandId, ConnectionEffect};
@@ -95,17 +95,6 @@ impl Core {
             (None, Target::Home | Target::Every) => None,
         }
     }
-}
-
-/// What is known of the requests that were sent behind one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Order {
-    /// None of them has run.
-    Kept,
-    /// One of them may run.
-    Open,
-    /// One of them may have run.
-    Lost,
 }
 
 impl State {
