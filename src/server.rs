@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwap;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
@@ -33,6 +33,7 @@ use crate::net::admin::recorder::Recorder;
 use crate::net::admin::status::StatusSource;
 use crate::net::admin::violations::STREAMS_MAX;
 use crate::net::admin::{self, AdminState};
+use crate::net::change_notifier::ChangeNotifier;
 use crate::net::health::SharedBreaker;
 use crate::net::registry::{Mailbox, Message, Registry};
 use crate::net::tls::Certificates;
@@ -304,7 +305,7 @@ pub fn upstream_settings(config: &Config, certificates: &Certificates, primary: 
         leases_max: (upstream.leases_max / workers).max(1),
         retry_reads: upstream.retry_reads,
         retries: Allowance { share: upstream.retry_share, per_second: upstream.retries_per_second as f64 / workers as f64 },
-        reconnected: watch::Sender::default(),
+        reconnected: ChangeNotifier::default(),
         limits: Arc::default(),
         cluster: None,
         is_node: false,

@@ -2,6 +2,7 @@
 
 pub mod address;
 pub mod admin;
+pub mod change_notifier;
 pub mod client;
 pub mod clock;
 pub mod cluster;
@@ -14,6 +15,7 @@ pub mod http;
 pub mod last_answered;
 pub mod memory_budget;
 pub mod network;
+
 pub mod off_thread;
 pub mod offenders;
 pub mod origin;
@@ -25,6 +27,7 @@ pub mod rest;
 pub mod retries;
 pub mod sentinel;
 pub mod server_limits;
+pub mod stable_map;
 pub mod stream;
 pub mod tls;
 pub mod topology;

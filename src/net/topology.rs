@@ -12,6 +12,7 @@ use std::time::Instant;
 use tokio::sync::{Notify, watch};
 
 use super::address::Address;
+use super::change_notifier::{ChangeNotifier, Subscription};
 
 /// A server, since when it is the primary, and by whose word.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,6 +45,7 @@ impl View {
 #[derive(Debug, Clone)]
 pub struct Primary {
     view: watch::Receiver<View>,
+    changes: Subscription,
     shared: Arc<Shared>,
 }
 
@@ -54,6 +56,7 @@ struct Shared {
     /// How often somebody has doubted that it is the primary.
     doubts: AtomicU64,
     doubted: Notify,
+    changes: ChangeNotifier,
     is_watched: bool,
 }
 
@@ -61,14 +64,18 @@ impl Primary {
     /// The one server that the configuration names.
     pub fn fixed(address: Address) -> Primary {
         let (_, view) = watch::channel(View::of(address));
-        Primary { view, shared: Arc::default() }
+        Primary::of(view, Arc::default())
     }
 
     /// One that is not known yet, and whoever will say which it is.
     pub fn unknown() -> (PrimaryPublisher, Primary) {
         let (sender, view) = watch::channel(View::default());
         let shared = Arc::new(Shared { is_watched: true, ..Shared::default() });
-        (PrimaryPublisher { view: sender, shared: Arc::clone(&shared) }, Primary { view, shared })
+        (PrimaryPublisher { view: sender, shared: Arc::clone(&shared) }, Primary::of(view, shared))
+    }
+
+    fn of(view: watch::Receiver<View>, shared: Arc<Shared>) -> Primary {
+        Primary { view, changes: shared.changes.subscribe(), shared }
     }
 
     /// True when it may become another one while the process runs.
@@ -83,7 +90,8 @@ impl Primary {
 
     /// What is known of it now; `changed` returns when that is no longer so.
     pub fn observe(&mut self) -> View {
-        self.view.borrow_and_update().clone()
+        self.changes.mark_unchanged();
+        self.view()
     }
 
     /// True while the term is the present one.
@@ -105,9 +113,7 @@ impl Primary {
 
     /// Returns when something has changed since the last time; never for one that is fixed.
     pub async fn changed(&mut self) {
-        if self.view.changed().await.is_err() {
-            std::future::pending::<()>().await;
-        }
+        self.changes.changed().await;
     }
 }
 
@@ -125,11 +131,13 @@ impl PrimaryPublisher {
         let term = self.shared.term.fetch_add(1, Ordering::AcqRel) + 1;
         let settled = self.shared.doubts.load(Ordering::Acquire);
         self.view.send_replace(View { node: node.map(Arc::new), term, settled });
+        self.shared.changes.notify();
     }
 
     /// The server was asked, and is the primary, whatever was seen before the doubt with this number.
     pub fn confirm(&self, doubt: u64) {
         self.view.send_modify(|view| view.settled = doubt);
+        self.shared.changes.notify();
     }
 
     /// The number of the last doubt, where it is not settled.

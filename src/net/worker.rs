@@ -141,11 +141,12 @@ pub async fn run(setup: Setup) {
     let is_empty = || shared.clients.borrow().is_empty() && rest.as_ref().is_none_or(|rest| rest.is_empty());
     while !(shared.context.draining.get() && is_empty()) {
         tokio::select! {
+            biased;
+            () = shared.left.notified() => {}
             message = mailbox.recv() => match message {
                 Some(message) => take(&shared, rest.as_ref(), acceptor.as_ref(), message),
                 None => break,
             },
-            () = shared.left.notified() => {}
         }
     }
     on_tick.abort();
@@ -402,6 +403,7 @@ async fn flush(shared: Rc<WorkerShared>, rest: Option<Rc<Rest>>, mut questions: 
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
+            biased;
             _ = ticks.tick() => {
                 shared.report();
                 shared.context.trim();

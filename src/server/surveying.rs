@@ -46,9 +46,8 @@ impl Surveyed {
         let mut owed = !self.described;
         let mut reconnected = settings.reconnected.subscribe();
         loop {
-            // Its sender is in the settings that are held here.
-            if !owed && reconnected.changed().await.is_err() {
-                return;
+            if !owed {
+                reconnected.changed().await;
             }
             tokio::time::sleep(PAUSE).await;
             owed = match self.ask(&settings).await {

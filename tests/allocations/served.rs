@@ -99,7 +99,7 @@ fn settings(port: u16) -> Settings {
         leases_max: 16,
         retry_reads: true,
         retries: Allowance { share: 0.2, per_second: 10.0 },
-        reconnected: tokio::sync::watch::Sender::default(),
+        reconnected: respguard::net::change_notifier::ChangeNotifier::default(),
         limits: Arc::default(),
         cluster: None,
         is_node: false,

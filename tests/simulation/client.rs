@@ -184,6 +184,7 @@ impl Client {
             }
         }
         session.opened |= answers.iter().any(|answer| !answer.is_error());
+        session.opened &= !answers.iter().any(is_lost);
         self.check(session, &wants, &answers, &times);
         Ok(())
     }
@@ -342,6 +343,11 @@ impl Change {
     fn is_select(self) -> bool {
         matches!(self, Change::Db(_))
     }
+}
+
+/// It was on a connection that its client has no more.
+fn is_lost(answer: &Reply) -> bool {
+    matches!(answer, Reply::Error(text) if text.contains("the connection to the server was lost"))
 }
 
 fn parts(frame: &Reply) -> &[Reply] {

@@ -198,7 +198,7 @@ async fn stage<F: Future<Output = ()>>(
     let config = config::read(&text, Path::new("simulation.toml"), table, &|_| None).expect("a good configuration");
     let server = Server::start(folder, play);
     let settings = match is_cluster {
-        true => before_cluster(&config, folder).await,
+        true => before_cluster(&config, folder, &server).await,
         // The model's connections look to the proxy as if they came over TCP.
         false => {
             let fixed = || Primary::fixed(Address::Unix(folder.join(nodes::name(0))));
@@ -286,7 +286,7 @@ thread_local! {
 }
 
 /// Begins to ask the nodes who serves what, and waits for their first answer.
-async fn before_cluster(config: &Config, folder: &Path) -> Settings {
+async fn before_cluster(config: &Config, folder: &Path, server: &Server) -> Settings {
     FOLDER.replace(folder.to_owned());
     let (slot_map_publisher, cluster) = Cluster::unknown();
     let (primary_publisher, mut primary) = Primary::unknown();
@@ -308,8 +308,16 @@ async fn before_cluster(config: &Config, folder: &Path) -> Settings {
             primary.changed().await;
         }
     };
-    // With the worst faults one answer in fifty comes whole and in time.
-    tokio::time::timeout(Duration::from_secs(600), found).await.expect("a node answers");
+    // With the worst faults one answer in fifty comes whole and in time, or none at all: then they begin once one has come.
+    let mut found = std::pin::pin!(found);
+    let limit = Duration::from_secs(600);
+    if tokio::time::timeout(limit, found.as_mut()).await.is_err() {
+        let faults = server.faults.borrow().clone();
+        let Faults { moves, deaths, stalls, .. } = faults;
+        server.faults.replace(Faults { moves, deaths, stalls, ..Faults::default() });
+        tokio::time::timeout(limit, found).await.expect("a node answers");
+        server.faults.replace(faults);
+    }
     settings
 }
 

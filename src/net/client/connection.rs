@@ -4,7 +4,6 @@
 //! commands, `leases` keeps the connection that the client holds alone, `takeover` makes one of that on which its replies are stuck, `leaving` ends it. Replies are written by the exchange.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
 use std::pin::Pin;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
@@ -28,6 +27,7 @@ use crate::net::exchange::{End, Exchange, Waiting};
 use crate::net::front::Front;
 use crate::net::recording::Track;
 use crate::net::registry::{Client, Registry};
+use crate::net::stable_map::StableMap;
 use crate::net::upstream::connection::RoomTicket;
 use crate::net::upstream::lane::Lane;
 use crate::net::upstream::pool::Pool;
@@ -53,7 +53,7 @@ pub struct WorkerShared {
     /// What one client at a time plans with.
     pub plan: RefCell<Plan>,
     /// By their ids.
-    pub clients: RefCell<HashMap<u64, Weak<Exchange>>>,
+    pub clients: RefCell<StableMap<u64, Weak<Exchange>>>,
     /// One of them has left.
     pub left: Notify,
 }

@@ -64,6 +64,7 @@ impl Watch {
             let is_whole = self.slot_map_publisher.current().served() == SLOTS && self.is_represented();
             tokio::time::sleep(PAUSE).await;
             tokio::select! {
+                biased;
                 () = tokio::time::sleep(if is_whole { PERIOD } else { PERIOD_OF_NEED }) => {}
                 () = self.slot_map_publisher.doubted() => {}
             }

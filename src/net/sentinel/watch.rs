@@ -82,6 +82,7 @@ impl Watch {
         let mut is_open = false;
         loop {
             tokio::select! {
+                biased;
                 Some(said) = reports.recv() => self.take(said),
                 () = self.primary_publisher.doubted() => {}
                 () = tokio::time::sleep(ROLE_PAUSE), if is_open => {}

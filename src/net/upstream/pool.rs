@@ -1,7 +1,6 @@
 //! The lanes of one worker.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -13,6 +12,7 @@ use super::spare::Spares;
 use super::{Settings, WorkerSettings, probe};
 use crate::net::clock;
 use crate::net::context::Context;
+use crate::net::stable_map::StableMap;
 use respguard_engine::link::handshake::{Refusal, Selects};
 use respguard_engine::route::slots::SlotSet;
 use respguard_resp::Protocol;
@@ -27,7 +27,7 @@ const ROOM_PAUSE: Duration = Duration::from_millis(2);
 pub struct Pool {
     context: Rc<Context>,
     pub settings: Rc<WorkerSettings>,
-    lanes: RefCell<HashMap<LaneKey, Rc<Lane>>>,
+    lanes: RefCell<StableMap<LaneKey, Rc<Lane>>>,
     /// Room for the lanes that are looked at, so that none is allocated each time.
     watched: RefCell<Vec<Rc<Lane>>>,
     leases: Rc<Leases>,
@@ -50,7 +50,7 @@ impl Pool {
         let leases = Rc::<Leases>::default();
         let key = LaneKey { login: settings.login.clone(), selects: Selects::Itself, db: 0, protocol: Protocol::Resp2 };
         let first = Lane::first(context, &settings, &leases, key.clone());
-        let lanes = RefCell::new(HashMap::from([(key, Rc::clone(&first))]));
+        let lanes = RefCell::new(StableMap::from_iter([(key, Rc::clone(&first))]));
         let spares = Spares::new(context, &settings);
         Pool { context: Rc::clone(context), settings, lanes, watched: RefCell::default(), leases, first, spares }
     }

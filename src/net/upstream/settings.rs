@@ -3,11 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::watch;
-
 use super::cluster::settings::ClusterSettings;
 use super::connections::Connections;
 use crate::net::address::Address;
+use crate::net::change_notifier::ChangeNotifier;
 use crate::net::server_limits::ServerLimits;
 use crate::net::tls::Connector;
 use crate::net::topology::Primary;
@@ -46,7 +45,7 @@ pub struct Settings {
     /// What one worker may send once more.
     pub retries: Allowance,
     /// Told when a lost connection is back: the others can come back as well, and the server may be another one now.
-    pub reconnected: watch::Sender<()>,
+    pub reconnected: ChangeNotifier,
     /// What the server takes on one connection.
     pub limits: Arc<ServerLimits>,
     /// It is a cluster.

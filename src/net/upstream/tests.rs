@@ -8,11 +8,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Wake, Waker};
 use std::time::Duration;
 
-use tokio::sync::watch;
-
 use super::Settings;
 use super::connections::Connections;
 use crate::net::address::Address;
+use crate::net::change_notifier::ChangeNotifier;
 use crate::net::context::Context;
 use crate::net::topology::Primary;
 use crate::telemetry::exposition::Exposition;
@@ -89,7 +88,7 @@ pub fn settings(port: u16) -> Settings {
     Settings {
         retry_reads: true,
         retries: Allowance { share: 0.2, per_second: 10.0 },
-        reconnected: watch::Sender::default(),
+        reconnected: ChangeNotifier::default(),
         limits: Arc::default(),
         cluster: None,
         is_node: false,

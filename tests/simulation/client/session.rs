@@ -32,7 +32,7 @@ pub struct Session {
     pub is_cluster: bool,
     /// A SELECT or HELLO that the proxy could not carry out: until one is, nothing of the session runs.
     pub(super) missed: Option<Change>,
-    /// It has had a connection to the server: before that, what it sends may wait for one before it is read.
+    /// It has a connection to the server, as far as it has seen: otherwise what it sends may wait for one before it is read.
     pub(super) opened: bool,
 }
 

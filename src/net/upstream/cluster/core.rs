@@ -267,6 +267,7 @@ impl Core {
         for entry in &mut state.queue {
             match &mut entry.kind {
                 Kind::Blocking(lease) => leases.extend(lease.take().map(|lease| (lease, false))),
+                Kind::Atomic(atomic) => leases.extend(atomic.end_portion().map(|lease| (lease, false))),
                 Kind::Gather(gather) => {
                     let taken = gather.parts.iter_mut().filter_map(|part| part.lease.take());
                     leases.extend(taken.map(|lease| (lease, false)));
@@ -395,11 +396,12 @@ impl State {
         if std::mem::take(&mut entry.blocks_others) {
             self.hindrances -= 1;
         }
-        if let Kind::Blocking(lease) = &mut entry.kind
-            && let Some(lease) = lease.take()
-        {
-            self.returning.push((lease, phase == Phase::Done));
-        }
+        let lease = match &mut entry.kind {
+            Kind::Blocking(lease) => lease.take(),
+            Kind::Atomic(atomic) => atomic.end_portion(),
+            _ => None,
+        };
+        self.returning.extend(lease.map(|lease| (lease, phase == Phase::Done)));
         if place == 0 {
             self.end_block();
             self.advance();

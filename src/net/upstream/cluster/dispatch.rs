@@ -4,7 +4,7 @@ use std::rc::Rc;
 use std::time::Instant;
 
 use super::core::{Core, State, Watch};
-use super::entry::{Entry, Kind, Lease, Order, Phase, VisibleFrames};
+use super::entry::{Entry, Kind, Lease, Order, Phase, Portion, VisibleFrames};
 use super::settings::NodeName;
 use super::transaction::ABORTED;
 use crate::net::clock;
@@ -86,6 +86,7 @@ impl Core {
             let sent = match &state.queue[place].kind {
                 Kind::Single => self.send_run(state, place),
                 Kind::Blocking(_) => self.send_blocking(state, place),
+                Kind::Atomic(_) if self.goes_in_two(&state.queue[place]) => self.send_in_two(state, place),
                 Kind::Atomic(_) => self.send_atomic(state, place),
                 Kind::Gather(_) => self.send_parts(state, place, now),
                 Kind::Watch => self.send_watch(state, place),
@@ -115,12 +116,16 @@ impl Core {
 
     /// The request goes over another connection than those before it, of which some may still run.
     pub(super) fn waits_for_late(&self, state: &State, place: usize) -> bool {
-        let leaves = match state.queue[place].kind {
+        if !self.late.any() {
+            return false;
+        }
+        let entry = &state.queue[place];
+        match &entry.kind {
             Kind::Blocking(_) | Kind::Login(_) => true,
             Kind::Watch => state.watch.is_none(),
+            Kind::Atomic(atomic) => matches!(atomic.portion, Portion::Whole) && self.goes_in_two(entry),
             _ => false,
-        };
-        leaves && self.late.any()
+        }
     }
 
     /// Sends the request, and those behind it that go the same way.

@@ -79,17 +79,58 @@ pub(super) struct Atomic {
     pub(super) passes: bool,
     /// The connection that it was sent on.
     pub(super) orphan: Option<OrphanedConnection>,
+    /// How much of it is under way.
+    pub(super) portion: Portion,
+}
+
+/// How much of a transaction goes at once.
+#[derive(Default)]
+pub(super) enum Portion {
+    #[default]
+    Whole,
+    /// What stands before its MULTI, on this connection,
+    First(Lease),
+    /// and the rest.
+    Second(Lease),
 }
 
 impl Atomic {
     /// Frames that stand before EXEC's own, and those of ASKING.
     fn frames_owed(&self) -> usize {
-        self.frames as usize + if self.is_asked { self.outer.len() } else { 0 }
+        let asked = usize::from(self.is_asked);
+        match self.portion {
+            Portion::First(_) => self.before_multi() * (1 + asked),
+            Portion::Whole | Portion::Second(_) => self.frames as usize + self.outer.len() * asked,
+        }
+    }
+
+    /// Commands that stand before MULTI.
+    pub(super) fn before_multi(&self) -> usize {
+        self.outer.len().saturating_sub(1)
+    }
+
+    /// A node has run something of what stands before its MULTI.
+    pub(super) fn has_begun(&self, frames: &[Range<usize>], reply: &[u8]) -> bool {
+        frames.iter().take(self.before_multi()).any(|frame| reply.get(frame.start) != Some(&b'-'))
+    }
+
+    /// What stands before its MULTI is under way.
+    pub(super) fn is_first(&self) -> bool {
+        matches!(self.portion, Portion::First(_))
+    }
+
+    /// It goes whole from now on; the connection that it had for itself.
+    pub(super) fn end_portion(&mut self) -> Option<Lease> {
+        match std::mem::take(&mut self.portion) {
+            Portion::Whole => None,
+            Portion::First(lease) | Portion::Second(lease) => Some(lease),
+        }
     }
 
     /// The next frame is EXEC's, and begins like that of a transaction that has run.
     pub(super) fn is_run_by(&self, piece: &[u8]) -> bool {
-        let is_exec = matches!(self.shows, VisibleFrames::All | VisibleFrames::Last) && self.ends.len() + 1 == self.frames_owed();
+        let is_last = self.ends.len() + 1 == self.frames_owed() && !self.is_first();
+        let is_exec = matches!(self.shows, VisibleFrames::All | VisibleFrames::Last) && is_last;
         is_exec && piece.first() == Some(&b'*') && !piece.starts_with(b"*-")
     }
 

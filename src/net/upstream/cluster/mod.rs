@@ -5,7 +5,8 @@
 //! already. `dispatch` sends each to its node over connections that all clients of the worker share (`nodes`), `scatter` all
 //! single requests for one node in one piece, whose replies come in `streams`. `replies` takes what comes back, follows
 //! redirects (`retry` says when), and lets replies leave in the order of the requests. `transaction`
-//! looks after WATCH, MULTI and EXEC, `gather` after requests that several nodes answer, of which `parts` sends each part,
+//! looks after WATCH, MULTI and EXEC: `in_two` sends what has a WATCH in two parts where `unsettled` says that something has
+//! just changed. `gather` looks after requests that several nodes answer, of which `parts` sends each part,
 //! `own` answers in the cluster's name, `login` changes who the client is. `subscriptions` says on which nodes a client
 //! listens, `listener` takes what comes from each, `messages` hands it on. `late` knows what nodes may still run of what was given up.
 //!
@@ -19,6 +20,7 @@ mod cut;
 mod dispatch;
 mod entry;
 mod gather;
+mod in_two;
 mod inquiry;
 mod intake;
 mod late;
@@ -40,6 +42,7 @@ mod subscriptions;
 mod traffic;
 mod transaction;
 mod unsent;
+mod unsettled;
 
 pub use at_once::AtOnce;
 pub use connection::{ClusterConnection, HeadFault};

@@ -1,7 +1,7 @@
 //! One node of a cluster, as one worker sees it: its connections, whether it answers, and which scripts it has.
 
 use std::cell::{Cell, RefCell};
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use super::scripts::Digest;
 use super::traffic::NodeTraffic;
 use crate::net::clock;
+use crate::net::stable_map::StableMap;
 use crate::net::upstream::WorkerSettings;
 use crate::net::upstream::connection::Phase;
 use crate::net::upstream::lane::{Lane, LaneKey};
@@ -19,7 +20,7 @@ const ORPHANS_MAX: usize = 64;
 
 pub(super) struct Node {
     pub(super) settings: Rc<WorkerSettings>,
-    pub(super) lanes: HashMap<LaneKey, Rc<Used>>,
+    pub(super) lanes: StableMap<LaneKey, Rc<Used>>,
     /// Since when nothing but failures has come of it.
     silent_since: Cell<Option<Instant>>,
     is_given_up: Cell<bool>,
@@ -110,6 +111,11 @@ impl Node {
     /// It has been silent for longer than a request waits: what is for it is not to wait for it, too.
     pub(super) fn is_given_up(&self) -> bool {
         self.is_given_up.get()
+    }
+
+    /// How long nothing but failures has come of it.
+    pub(super) fn silent_for(&self, now: Instant) -> Option<Duration> {
+        self.silent_since.get().map(|since| now.saturating_duration_since(since))
     }
 
     /// Takes note of what its connections have seen.

@@ -3,7 +3,6 @@
 mod upkeep;
 
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -15,10 +14,12 @@ use super::node::{Node, Used};
 use super::scatter::Pieces;
 use super::scripts::{ScriptNeeds, Scripts};
 use super::settings::{Announced, ClusterSettings, NodeName};
+use super::unsettled::Unsettled;
 use crate::net::address::Address;
 use crate::net::clock;
 use crate::net::context::Context;
 use crate::net::health::Health;
+use crate::net::stable_map::StableMap;
 use crate::net::topology::Primary;
 use crate::net::topology::cluster::{Cluster, SlotMap};
 use crate::net::upstream::connect::OpenError;
@@ -50,7 +51,7 @@ pub struct Nodes {
     pub(super) map: RefCell<SlotMap>,
     /// The names of its shards.
     names: RefCell<Vec<NodeName>>,
-    nodes: RefCell<HashMap<NodeName, Node>>,
+    nodes: RefCell<StableMap<NodeName, Node>>,
     leases: Rc<Leases>,
     connections: RefCell<Vec<Weak<Core>>>,
     routes: RefCell<(usize, Rc<Routes>)>,
@@ -65,6 +66,8 @@ pub struct Nodes {
     primaries: RefCell<Rc<[NodeName]>>,
     /// Connections to nodes with which groups were lost.
     pub(super) lost: LostConnections,
+    /// What has changed of late.
+    pub(super) unsettled: Unsettled,
     /// The slots whose node has not been there for long, if any.
     unserved: RefCell<Option<Rc<SlotSet>>>,
 }
@@ -88,6 +91,7 @@ impl Nodes {
             pieces: RefCell::default(),
             primaries: RefCell::new(Rc::from([])),
             lost: LostConnections::default(),
+            unsettled: Unsettled::default(),
             unserved: RefCell::default(),
         });
         nodes.apply(&nodes.shared.cluster.view());
@@ -371,6 +375,7 @@ impl Nodes {
         shards.sort_by(|a, b| (&a.id, a.address.to_string()).cmp(&(&b.id, b.address.to_string())));
         if !self.map.borrow().is_like(map) || self.map.borrow().replicas != map.replicas {
             self.version.set(self.version.get() + 1);
+            self.unsettled.note_moved(&self.map.borrow(), map, clock::now());
         }
         self.primaries.replace(shards.iter().map(|shard| NodeName::new(shard.address.clone())).collect());
         self.map.replace(map.clone());

@@ -29,6 +29,15 @@ pub(super) enum NextStep {
 }
 
 impl NextStep {
+    /// The same for a transaction of which the node has run something: its keys are there as well as where ASK points to, so it
+    /// waits until the slot has moved.
+    pub(super) fn after(self, has_begun: bool) -> NextStep {
+        match self {
+            NextStep::Ask(_) if has_begun => NextStep::Later,
+            step => step,
+        }
+    }
+
     /// Says when the request may go.
     pub(super) fn schedule(&self, retry: &mut Retry, now: Instant) {
         match self {
@@ -52,20 +61,24 @@ impl Core {
         match *redirect {
             Redirect::Moved { slot: moved, host, port } => {
                 gauge::count_redirect(Redirected::Moved);
+                self.nodes.unsettled.note(moved, clock::now());
                 let address = address(host, port);
                 self.nodes.moved(moved, &address);
                 if slot.is_some() { NextStep::Owner } else { NextStep::Node(address) }
             }
-            Redirect::Ask { host, port, .. } => {
+            Redirect::Ask { slot, host, port } => {
                 gauge::count_redirect(Redirected::Ask);
+                self.nodes.unsettled.note(slot, clock::now());
                 NextStep::Ask(address(host, port))
             }
             Redirect::TryAgain => {
                 gauge::count_redirect(Redirected::TryAgain);
+                slot.into_iter().for_each(|slot| self.nodes.unsettled.note(slot, clock::now()));
                 NextStep::Later
             }
             Redirect::Down => {
                 gauge::count_redirect(Redirected::ClusterDown);
+                self.nodes.unsettled.note_all(clock::now());
                 self.nodes.doubt(clock::now());
                 NextStep::Later
             }
@@ -78,15 +91,15 @@ impl Core {
         state.reply_bytes = state.reply_bytes.saturating_sub(entry.reply.len());
         entry.reply.clear();
         (entry.begun, entry.skip, entry.phase) = (false, 0, Phase::Waiting);
-        if let Kind::Blocking(lease) = &mut entry.kind
-            && let Some(lease) = lease.take()
-        {
-            state.returning.push((lease, false));
-        }
-        let entry = &mut state.queue[place];
-        if let Kind::Atomic(atomic) = &mut entry.kind {
-            atomic.ends.clear();
-        }
+        let lease = match &mut entry.kind {
+            Kind::Blocking(lease) => lease.take(),
+            Kind::Atomic(atomic) => {
+                atomic.ends.clear();
+                atomic.end_portion()
+            }
+            _ => None,
+        };
+        state.returning.extend(lease.map(|lease| (lease, false)));
         let again = entry.again();
         step.schedule(&mut again.retry, clock::now());
         (again.asks, again.node) = match step {
@@ -156,10 +169,14 @@ impl Core {
         if !atomic.is_whole() {
             return;
         }
+        if atomic.is_first() {
+            return self.admit_first(state, place);
+        }
         let frames = atomic.own_frames();
         let shows = atomic.shows;
         let Some(last) = frames.last().cloned() else { return };
         let reply = std::mem::take(&mut entry.reply);
+        let has_begun = atomic.has_begun(&frames, &reply);
         if atomic.needs.any() {
             self.note_missing(entry.sent_to.as_ref(), &reply[last.clone()]);
         }
@@ -168,7 +185,7 @@ impl Core {
         let is_not_run = reply[last.clone()].first() == Some(&b'-') || shows == VisibleFrames::Second;
         if let Some(redirect) = redirect.filter(|_| is_not_run) {
             let from = entry.sent_to.clone();
-            let step = self.follow(&redirect, slot, from.as_ref());
+            let step = self.follow(&redirect, slot, from.as_ref()).after(has_begun);
             if shows == VisibleFrames::Last && state.watch.is_some() {
                 // What was watched is elsewhere: nobody can tell whether it has changed.
                 no_exec(self.key.borrow().protocol, &mut state.queue[place].reply);
@@ -256,6 +273,10 @@ impl Core {
             state.is_closed = true;
             return;
         }
+        // Of a transaction whose first part is under way nothing has run.
+        let is_first = matches!(&entry.kind, Kind::Atomic(atomic) if atomic.is_first());
+        let fault = if is_first { Fault::Unavailable } else { fault };
+        let is_over = is_first && entry.deadline.is_some_and(|deadline| deadline <= clock::now());
         let is_unsent = matches!(fault, Fault::Unavailable | Fault::Refused);
         let is_end = matches!(&entry.kind, Kind::Atomic(atomic) if atomic.shows == VisibleFrames::Last);
         if is_end && state.watch.is_some() {
@@ -271,7 +292,7 @@ impl Core {
         }
         let entry = &mut state.queue[place];
         let is_asked_only = matches!(&entry.kind, Kind::Atomic(atomic) if atomic.shows == VisibleFrames::Second);
-        let may_repeat = is_unsent || fault == Fault::Lost && (entry.is_read || is_asked_only);
+        let may_repeat = is_unsent && !is_over || fault == Fault::Lost && (entry.is_read || is_asked_only);
         if may_repeat {
             self.nodes.doubt(clock::now());
             return self.again(state, place, NextStep::Owner);

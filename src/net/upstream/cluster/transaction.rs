@@ -6,7 +6,7 @@
 use std::rc::Rc;
 
 use super::core::{Core, Multi, State};
-use super::entry::{Atomic, Entry, Kind, VisibleFrames};
+use super::entry::{Atomic, Entry, Kind, Portion, VisibleFrames};
 use super::intake::{CROSSSLOT, Request};
 use super::scripts::ScriptNeeds;
 use respguard_engine::command::{RetryClass, Table};
@@ -75,8 +75,9 @@ pub(super) fn take_whole(core: &Core, state: &mut State, table: &Table, rest: &[
     if reading.errors.is_empty() {
         let (outer, frames, needs) = (reading.outer, reading.frames, reading.needs);
         let (request, own, orphan) = (None, None, None);
-        let (is_asked, passes, ends) = Default::default();
-        let atomic = Atomic { request, frames, outer, shows: VisibleFrames::All, own, is_asked, needs, ends, passes, orphan };
+        let (is_asked, passes, ends, portion) = Default::default();
+        let shows = VisibleFrames::All;
+        let atomic = Atomic { request, frames, outer, shows, own, is_asked, needs, ends, passes, orphan, portion };
         entry.kind = Kind::Atomic(Box::new(atomic));
     } else {
         reading.refuse(&mut entry.reply);
@@ -277,5 +278,6 @@ fn atomic(
         ends: Vec::new(),
         passes: false,
         orphan: None,
+        portion: Portion::Whole,
     }))
 }

@@ -116,7 +116,7 @@ impl Link {
                     backoff.succeeded();
                     self.begin(info);
                     if was_lost {
-                        self.settings.reconnected.send_replace(());
+                        self.settings.reconnected.notify();
                     }
                     let loss = match stream {
                         Opened::Server(stream) => self.pump(stream).await,
@@ -140,10 +140,11 @@ impl Link {
             }
             let pause = backoff.failed(fastrand::f64());
             tokio::select! {
+                biased;
                 () = tokio::time::sleep(if primary.is_watched() { pause.min(PAUSE_MAX) } else { pause }) => {}
                 () = primary.changed() => {}
                 // The server is there again: what waits for this connection is not kept waiting for the rest of the pause.
-                Ok(()) = reconnected.changed() => tokio::time::sleep(pause.min(backoff::shortest(fastrand::f64()))).await,
+                () = reconnected.changed() => tokio::time::sleep(pause.min(backoff::shortest(fastrand::f64()))).await,
             }
         }
         self.finish();

@@ -15,6 +15,8 @@ use tracing::{info, warn};
 
 /// Connections to a node that nobody has used for so long are closed.
 const UNUSED_MAX: Duration = Duration::from_secs(60);
+/// A node that is silent may soon be replaced, but not for ever.
+const SILENCE_MAX: Duration = Duration::from_secs(60);
 
 impl Nodes {
     /// The slots whose node has not been there for long, if any, and rules say what is answered then.
@@ -102,7 +104,11 @@ impl Nodes {
     fn look_for_silent(&self, now: Instant) {
         let mut given_up = Vec::new();
         for (address, node) in self.nodes.borrow_mut().iter_mut() {
-            match node.look(now, self.settings.request_timeout) {
+            let event = node.look(now, self.settings.request_timeout);
+            if node.silent_for(now).is_some_and(|silent| silent < SILENCE_MAX) {
+                self.unsettled.note_all(now);
+            }
+            match event {
                 NodeEvent::None => {}
                 NodeEvent::Back => info!(node = %address, "a node of the cluster answers again"),
                 NodeEvent::GivenUp => {
