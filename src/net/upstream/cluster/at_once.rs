@@ -48,15 +48,25 @@ impl AtOnce {
     /// So many replies of this recipient's were given up: it is told when no node may run anything any more of what was.
     pub fn wait_for_late(&self, who: Rc<dyn Recipient>, frames: u32) {
         self.0.late.wait(who, frames);
+        self.0.release_late();
     }
 
     /// Whether a recipient of this client's waits for that.
     pub fn owes_late(&self, sender: *const ()) -> bool {
-        self.0.late.is_waited_for_by(sender)
+        self.0.late.is_waited_for(|who| std::ptr::eq(who.sender(), sender))
     }
 }
 
 impl Core {
+    /// Those who have waited until nodes owe nothing late any more go on, and may send at once.
+    #[inline]
+    pub(super) fn release_late(&self) {
+        for (who, frames) in self.late.take_settled() {
+            who.settle_late(frames);
+            who.flush();
+        }
+    }
+
     /// Hands what has come to the client, if nothing else is owed to it; false where something is left for the link's task.
     pub(super) fn hand_on(&self) -> bool {
         let reader = self.reader.borrow().upgrade();

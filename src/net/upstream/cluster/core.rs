@@ -17,6 +17,7 @@ use super::streams::Streams;
 use super::subscriptions::{Name, Subscriptions};
 use crate::net::clock;
 use crate::net::memory_budget::LITTLE;
+use crate::net::upstream::Recipient;
 use crate::net::upstream::connection::Link;
 use crate::net::upstream::lane::{Lane, LaneKey, NoLease};
 use respguard_engine::link::owed::Seq;
@@ -48,7 +49,7 @@ pub(super) struct Core {
     waker: RefCell<Option<Waker>>,
     /// Something has come since `flush`.
     pub(super) is_touched: Cell<bool>,
-    pub(super) late: LateReplies,
+    pub(super) late: LateReplies<Rc<dyn Recipient>>,
     /// Something may be sent that could not before.
     pub(super) has_news: Cell<bool>,
     pub(super) has_left: Cell<bool>,

@@ -3,9 +3,8 @@
 use std::rc::Rc;
 use std::time::Instant;
 
-use super::again::Order;
 use super::core::{Core, State, Watch};
-use super::entry::{Entry, Kind, Lease, Phase, VisibleFrames};
+use super::entry::{Entry, Kind, Lease, Order, Phase, Portion, VisibleFrames};
 use super::settings::NodeName;
 use super::transaction::ABORTED;
 use crate::net::clock;
@@ -118,12 +117,16 @@ impl Core {
 
     /// The request goes over another connection than those before it, of which some may still run.
     pub(super) fn waits_for_late(&self, state: &State, place: usize) -> bool {
-        let leaves = match state.queue[place].kind {
+        if !self.late.any() {
+            return false;
+        }
+        let entry = &state.queue[place];
+        match &entry.kind {
             Kind::Blocking(_) | Kind::Login(_) => true,
             Kind::Watch => state.watch.is_none(),
+            Kind::Atomic(atomic) => matches!(atomic.portion, Portion::Whole) && self.goes_in_two(entry),
             _ => false,
-        };
-        leaves && self.late.any()
+        }
     }
 
     /// Sends the request, and those behind it that go the same way.

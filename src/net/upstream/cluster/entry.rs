@@ -174,6 +174,17 @@ pub(super) enum Phase {
     Failed(Fault),
 }
 
+/// What is known of the requests that were sent behind one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Order {
+    /// None of them has run.
+    Kept,
+    /// One of them may run.
+    Open,
+    /// One of them may have run.
+    Lost,
+}
+
 /// What is to be done otherwise when it is sent once more.
 #[derive(Debug, Default)]
 pub(super) struct Resend {

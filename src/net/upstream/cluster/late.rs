@@ -4,23 +4,27 @@
 //! overtake them over another connection. Over the same one a node runs what comes in its order.
 
 use std::cell::{Cell, RefCell};
-use std::rc::Rc;
 
-use crate::net::upstream::Recipient;
 use respguard_engine::link::owed::Owed;
 use respguard_engine::pipeline::finding::Fault;
 
-#[derive(Default)]
-pub(super) struct LateReplies {
+/// `R` is whoever is owed replies.
+pub(super) struct LateReplies<R> {
     /// How many nodes still owe.
     frames: Cell<u32>,
-    /// Who is told when all have come, and how many of its own replies these stand for.
-    waiting: RefCell<Vec<(Rc<dyn Recipient>, u32)>>,
-    /// All have come, and nobody was told.
+    /// Who waits until all have come, and how many of its own replies these stand for.
+    waiting: RefCell<Vec<(R, u32)>>,
+    /// All have come, and who waits does not know it.
     is_news: Cell<bool>,
 }
 
-impl LateReplies {
+impl<R> Default for LateReplies<R> {
+    fn default() -> Self {
+        LateReplies { frames: Cell::new(0), waiting: RefCell::default(), is_news: Cell::new(false) }
+    }
+}
+
+impl<R> LateReplies<R> {
     /// Takes note of what a node owes that is not waited for any more.
     pub(super) fn note(&self, owed: Owed, fault: Fault) {
         if fault == Fault::Timeout {
@@ -40,75 +44,32 @@ impl LateReplies {
         self.frames.get() > 0
     }
 
-    /// So many of its replies are late; it is told when nothing is owed any more, which may be at once.
-    pub(super) fn wait(&self, who: Rc<dyn Recipient>, frames: u32) {
-        match self.any() {
-            true => self.waiting.borrow_mut().push((who, frames)),
-            false => who.settle_late(frames),
-        }
+    /// So many of its replies are late, until nothing is owed any more.
+    pub(super) fn wait(&self, who: R, frames: u32) {
+        self.waiting.borrow_mut().push((who, frames));
+        self.is_news.set(!self.any());
     }
 
-    /// Whether it waits.
-    pub(super) fn is_waited_for_by(&self, sender: *const ()) -> bool {
-        self.waiting.borrow().iter().any(|(who, _)| std::ptr::eq(who.sender(), sender))
+    /// Whether such a one waits.
+    pub(super) fn is_waited_for(&self, is_such: impl Fn(&R) -> bool) -> bool {
+        self.waiting.borrow().iter().any(|(who, _)| is_such(who))
     }
 
-    /// Tells those who wait, once nothing is owed any more. They may send at once.
+    /// Those who wait no longer, once nothing is owed any more.
     #[inline]
-    pub(super) fn tell(&self) {
-        if self.is_news.take() && !self.any() {
-            self.tell_all();
-        }
-    }
-
-    #[cold]
-    fn tell_all(&self) {
-        for (who, frames) in self.waiting.take() {
-            who.settle_late(frames);
-            who.flush();
-        }
+    pub(super) fn take_settled(&self) -> Vec<(R, u32)> {
+        if self.is_news.take() && !self.any() { self.waiting.take() } else { Vec::new() }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::net::upstream::Admitted;
-    use respguard_engine::link::owed::{ReplyTo, Seq};
-    use respguard_engine::pipeline::reading::Part;
-
-    /// What one client was told: replies that are late no more, and how often that this was all.
-    #[derive(Default)]
-    struct Told {
-        settled: Cell<u32>,
-        flushed: Cell<u32>,
-    }
-
-    impl Recipient for Told {
-        fn admit(&self, _to: ReplyTo, _piece: &[u8], _part: Part) -> Admitted {
-            Admitted::default()
-        }
-
-        fn fault(&self, _owed: Owed, _fault: Fault) {}
-
-        fn settle_late(&self, frames: u32) {
-            self.settled.set(self.settled.get() + frames);
-        }
-
-        fn flush(&self) {
-            self.flushed.set(self.flushed.get() + 1);
-        }
-    }
-
-    impl Told {
-        fn seen(&self) -> (u32, u32) {
-            (self.settled.get(), self.flushed.get())
-        }
-    }
+    use respguard_engine::link::owed::Seq;
 
     #[test]
     fn what_is_late_is_owed_until_it_has_come_and_what_is_lost_is_not() {
-        let late = LateReplies::default();
+        let late = LateReplies::<char>::default();
         late.note(Owed::each(Seq::default(), 3), Fault::Lost);
         late.note(Owed::each(Seq::default(), 3), Fault::Unavailable);
         assert!(!late.any());
@@ -120,41 +81,35 @@ mod tests {
     }
 
     #[test]
-    fn who_waits_is_told_once_when_nothing_is_owed_any_more() {
-        let (late, one, other) = (LateReplies::default(), Rc::new(Told::default()), Rc::new(Told::default()));
+    fn who_waits_does_so_until_nothing_is_owed_any_more() {
+        let late = LateReplies::default();
         late.note(Owed::each(Seq::default(), 2), Fault::Timeout);
-        late.wait(Rc::<Told>::clone(&one), 2);
-        late.wait(Rc::<Told>::clone(&other), 5);
-        assert!(late.is_waited_for_by(one.sender()) && !late.is_waited_for_by(Told::default().sender()));
+        late.wait('a', 2);
+        late.wait('b', 5);
+        assert!(late.is_waited_for(|who| *who == 'a') && !late.is_waited_for(|who| *who == 'c'));
         late.settle(1);
-        late.tell();
-        assert_eq!((one.seen(), other.seen()), ((0, 0), (0, 0)));
+        assert_eq!(late.take_settled(), []);
         late.settle(1);
-        assert_eq!(one.seen(), (0, 0), "whoever reads the reply may not be called back into");
-        late.tell();
-        late.tell();
-        assert_eq!((one.seen(), other.seen()), ((2, 1), (5, 1)));
-        assert!(!late.is_waited_for_by(one.sender()));
+        assert_eq!(late.take_settled(), [('a', 2), ('b', 5)]);
+        assert!(late.take_settled().is_empty() && !late.is_waited_for(|_| true));
     }
 
     #[test]
-    fn who_comes_when_nothing_is_owed_is_told_at_once() {
-        let (late, who) = (LateReplies::default(), Rc::new(Told::default()));
-        late.wait(Rc::<Told>::clone(&who), 3);
-        assert_eq!(who.seen(), (3, 0));
+    fn who_comes_when_nothing_is_owed_does_not_wait() {
+        let late = LateReplies::default();
+        late.wait('a', 3);
+        assert_eq!(late.take_settled(), [('a', 3)]);
     }
 
     #[test]
-    fn what_becomes_late_before_anybody_was_told_is_waited_for_too() {
-        let (late, who) = (LateReplies::default(), Rc::new(Told::default()));
+    fn what_becomes_late_meanwhile_is_waited_for_too() {
+        let late = LateReplies::default();
         late.note(Owed::answer(), Fault::Timeout);
-        late.wait(Rc::<Told>::clone(&who), 1);
+        late.wait('a', 1);
         late.settle(1);
         late.note(Owed::answer(), Fault::Timeout);
-        late.tell();
-        assert_eq!(who.seen(), (0, 0));
+        assert_eq!(late.take_settled(), []);
         late.settle(1);
-        late.tell();
-        assert_eq!(who.seen(), (1, 1));
+        assert_eq!(late.take_settled(), [('a', 1)]);
     }
 }

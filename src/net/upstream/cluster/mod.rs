@@ -4,7 +4,7 @@
 //! `intake` cuts what is written into requests and says of each where it goes, `cut` takes those that the client's batch has cut
 //! already. `dispatch` sends each to its node over connections that all clients of the worker share (`nodes`), `scatter` all
 //! single requests for one node in one piece, whose replies come in `streams`. `replies` takes what comes back, follows
-//! redirects (`retry` says when, `again` whether), and lets replies leave in the order of the requests. `transaction`
+//! redirects (`retry` says when), and lets replies leave in the order of the requests. `transaction`
 //! looks after WATCH, MULTI and EXEC: `in_two` sends what has a WATCH in two parts where `unsettled` says that something has
 //! just changed. `gather` looks after requests that several nodes answer, of which `parts` sends each part,
 //! `own` answers in the cluster's name, `login` changes who the client is. `subscriptions` says on which nodes a client
@@ -13,7 +13,6 @@
 //! What fails on the way is told to the link as what a server's connection would have met, so that all that is decided
 //! there, about groups above all, stays as it is.
 
-mod again;
 mod at_once;
 mod connection;
 mod core;

@@ -203,7 +203,7 @@ impl Recipient for PartOf {
         if let Some(core) = self.core.upgrade() {
             core.note_kept();
             core.wake();
-            core.late.tell();
+            core.release_late();
         }
     }
 

@@ -423,7 +423,7 @@ impl Recipient for Core {
         if !is_done {
             self.wake();
         }
-        self.late.tell();
+        self.release_late();
     }
 
     fn behind_for(&self) -> Option<Duration> {

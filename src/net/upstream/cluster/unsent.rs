@@ -1,10 +1,13 @@
-//! Requests that cannot be sent: they get an error at their deadline, or at once if their node has been given up.
+//! Requests that cannot be sent: they get an error at their deadline, or at once if their node has been given up, or has run what
+//! was sent behind them.
+//!
+//! A node that refuses a request, for its slot is elsewhere or the cluster is down, refuses what stands behind it on the same
+//! slot, too, unless that changes between the two. Sent once more, the first would then run behind the second.
 
 use std::time::Instant;
 
-use super::again::Order;
 use super::core::{Core, State};
-use super::entry::{Entry, Kind, Phase, VisibleFrames};
+use super::entry::{Entry, Kind, Order, Phase, VisibleFrames};
 use super::gather::{Part, Progress, Target};
 use super::settings::NodeName;
 use respguard_engine::command::{CommandId, ConnectionEffect};
@@ -92,4 +95,40 @@ impl Core {
             (None, Target::Home | Target::Every) => None,
         }
     }
+}
+
+impl State {
+    /// What has become of those behind the request at this place that are about its slot, if it is to be sent once more. A read
+    /// changes nothing for them, one that goes behind ASKING is about keys that its node has not, and one whose script is loaded
+    /// first was refused for that alone.
+    pub(super) fn order_behind(&self, place: usize) -> Order {
+        let entry = &self.queue[place];
+        let goes_again = entry.again.as_ref().is_some_and(|again| again.asks.is_none() && again.loads.is_none());
+        let Some(slot) = entry.slot.filter(|_| goes_again && !entry.is_read && matches!(entry.kind, Kind::Single)) else {
+            return Order::Kept;
+        };
+        self.order_on(slot, place)
+    }
+
+    #[cold]
+    fn order_on(&self, slot: u16, place: usize) -> Order {
+        let State { queue, streams, first, .. } = self;
+        for (at, behind) in queue.iter().enumerate().skip(place + 1).filter(|(_, behind)| is_about(behind, slot)) {
+            match behind.phase {
+                Phase::Waiting => {}
+                Phase::Sent => {
+                    let stream = behind.stream.and_then(|stream| streams.replies(stream));
+                    let number = *first + at as u64;
+                    return if stream.is_some_and(|replies| !replies.owes(number)) { Order::Lost } else { Order::Open };
+                }
+                Phase::Done | Phase::Failed(_) => return Order::Lost,
+            }
+        }
+        Order::Kept
+    }
+}
+
+/// What the proxy itself answers is about no slot.
+fn is_about(entry: &Entry, slot: u16) -> bool {
+    entry.slot == Some(slot) && !matches!(entry.kind, Kind::ProxyReply)
 }
