@@ -118,7 +118,12 @@ fn cluster_play_of(seed: u64) -> Play {
         true => Faults { moves: Some(moves.unwrap_or(Duration::from_millis(20))), ..play.faults },
         false => Faults { moves, deaths, stalls, failover: None, ..play.faults },
     };
-    Play { faults, exclusive: std::env::var_os("EXCLUSIVE").is_some(), shards: rng.usize(1..=3), ..play }
+    Play { faults, exclusive: false, shards: rng.usize(1..=3), ..play }
+}
+
+/// The same where each client has its own connection to the nodes, as the program has it.
+fn exclusive_cluster_play_of(seed: u64) -> Play {
+    Play { exclusive: true, ..cluster_play_of(seed) }
 }
 
 /// Plays one seed; what is wrong with it.
@@ -147,6 +152,11 @@ fn whatever_the_seed_replies_and_groups_stay_whole() {
 #[test]
 fn so_they_do_before_nodes_whose_slots_move_and_that_die() {
     play_seeds(cluster_play_of, CLUSTER_SEEDS, &FOUND_BEFORE_CLUSTERS);
+}
+
+#[test]
+fn so_they_do_before_nodes_where_each_client_has_its_own_connection() {
+    play_seeds(exclusive_cluster_play_of, CLUSTER_SEEDS, &FOUND_BEFORE_CLUSTERS);
 }
 
 #[test]
