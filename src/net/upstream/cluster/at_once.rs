@@ -42,9 +42,7 @@ impl AtOnce {
             core.wake();
         }
     }
-}
 
-impl AtOnce {
     /// So many replies of this recipient's were given up: it is told when no node may run anything any more of what was.
     pub fn wait_for_late(&self, who: Rc<dyn Recipient>, frames: u32) {
         self.0.late.wait(who, frames);
