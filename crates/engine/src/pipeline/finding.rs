@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::probe::Probe;
 use super::violation::{Kind, Violation};
 use crate::link::handshake::Kill;
+use crate::words;
 
 /// Why a request gets no reply from the server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,33 +32,34 @@ impl Fault {
     }
 }
 
-/// The outcome of a recognised group.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Outcome {
-    /// All of it, without an error.
-    Applied,
-    /// Some members failed, the others were applied.
-    Torn,
-    /// Every member failed.
-    Failed,
-    /// Nothing was applied.
-    Aborted,
-    /// Nothing was applied, because a member would have failed.
-    Refused,
-    /// Applied, although its preflight did not run.
-    Unguarded,
-    /// Its members ran, without their transaction.
-    Unwrapped,
-    /// Nobody can say.
-    Unknown,
-    /// Applied; its replies were lost with their connection.
-    Committed,
-    /// A member failed, and all is as it was before.
-    RolledBack,
-    /// Applied before, and not again.
-    Duplicate,
-    /// Left as it was by its rule.
-    Observed,
+words! {
+    /// The outcome of a recognised group.
+    Outcome {
+        /// All of it, without an error.
+        Applied = "applied",
+        /// Some members failed, the others were applied.
+        Torn = "torn",
+        /// Every member failed.
+        Failed = "failed",
+        /// Nothing was applied.
+        Aborted = "aborted",
+        /// Nothing was applied, because a member would have failed.
+        Refused = "refused",
+        /// Applied, although its preflight did not run.
+        Unguarded = "unguarded",
+        /// Its members ran, without their transaction.
+        Unwrapped = "unwrapped",
+        /// Nobody can say.
+        Unknown = "unknown",
+        /// Applied; its replies were lost with their connection.
+        Committed = "committed",
+        /// A member failed, and all is as it was before.
+        RolledBack = "rolled_back",
+        /// Applied before, and not again.
+        Duplicate = "duplicate",
+        /// Left as it was by its rule.
+        Observed = "observed",
+    }
 }
 
 /// Why a whole group goes out without its transaction, against its rule.
@@ -93,39 +95,42 @@ impl Unwrapped {
     }
 }
 
-/// What was found out about a group that was lost with its connection.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Resolution {
-    /// It was not applied and goes out again.
-    Resent,
-    /// It was applied.
-    Committed,
-    /// It was not applied, and does not go out again.
-    Aborted,
-    /// The server does not let this user find out.
-    Denied,
-    /// It could not be found out in time.
-    Unknown,
+words! {
+    /// What was found out about a group that was lost with its connection.
+    Resolution {
+        /// It was not applied and goes out again.
+        Resent = "resent",
+        /// It was applied.
+        Committed = "committed",
+        /// It was not applied, and does not go out again.
+        Aborted = "aborted",
+        /// The server does not let this user find out.
+        Denied = "denied",
+        /// It could not be found out in time.
+        Unknown = "unknown",
+    }
 }
 
-/// Where a partial failure was seen.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Place {
-    /// In commands that were sent in one go.
-    Pipeline,
-    /// In the transaction of a group.
-    Group,
-    /// In a transaction of the client's own.
-    Transaction,
+words! {
+    /// Where a partial failure was seen.
+    Place {
+        /// In commands that were sent in one go.
+        Pipeline = "pipeline",
+        /// In the transaction of a group.
+        Group = "group",
+        /// In a transaction of the client's own.
+        Transaction = "transaction",
+    }
 }
 
-/// Which way a value goes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Direction {
-    /// To the client.
-    Read,
-    /// To the server.
-    Write,
+words! {
+    /// Which way a value goes.
+    Direction {
+        /// To the client.
+        Read = "read",
+        /// To the server.
+        Write = "write",
+    }
 }
 
 /// What resolving a reply brought to light.
