@@ -88,30 +88,24 @@ impl Asker<'_> {
 
     /// <https://redis.io/docs/latest/commands/client-kill/>
     fn kill(&self, args: Args<'_>) -> LocalReply {
+        let is_by_address = args.len() == 3;
+        let filter = match is_by_address {
+            true => Ok(Filter { peer: args.get(2).map(Into::into), ..Filter::default() }),
+            false => Filter::read(args),
+        };
+        let filter = match filter {
+            Ok(filter) => filter,
+            Err(error) => return LocalReply { reply: encode::error_reply(&error), killed: Vec::new() },
+        };
+        let taken = |other: &Arc<Client>| filter.takes(other, self.kind(other), self.client.id) && other.kill();
+        let killed: Vec<_> = self.registry.clients().into_iter().filter(taken).collect();
         let mut reply = Vec::new();
-        if args.len() == 3 {
-            let clients = self.registry.clients().into_iter();
-            let killed: Vec<_> = clients.filter(|other| Some(other.peer.as_bytes()) == args.get(2) && other.kill()).collect();
-            if killed.is_empty() {
-                encode::error(&mut reply, "ERR No such client");
-            } else {
-                encode::simple(&mut reply, "OK");
-            }
-            return LocalReply { killed, reply };
+        match (is_by_address, killed.len()) {
+            (true, 0) => encode::error(&mut reply, "ERR No such client"),
+            (true, _) => encode::simple(&mut reply, "OK"),
+            (false, number) => encode::integer(&mut reply, i64::try_from(number).unwrap_or(i64::MAX)),
         }
-        match Filter::read(args) {
-            Ok(filter) => {
-                let clients = self.registry.clients().into_iter();
-                let taken = |other: &Arc<Client>| filter.takes(other, self.kind(other), self.client.id) && other.kill();
-                let killed: Vec<_> = clients.filter(taken).collect();
-                encode::integer(&mut reply, i64::try_from(killed.len()).unwrap_or(i64::MAX));
-                LocalReply { killed, reply }
-            }
-            Err(error) => {
-                encode::error(&mut reply, &error);
-                LocalReply { killed: Vec::new(), reply }
-            }
-        }
+        LocalReply { killed, reply }
     }
 
     /// What TYPE means: subscribers are no normal clients.
