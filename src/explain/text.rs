@@ -18,7 +18,7 @@ use respguard_resp::{Protocol, value};
 
 /// The command's name as in Redis' documentation: `SET`, `CLIENT SETNAME`.
 pub(super) fn name(table: &Table, id: CommandId) -> String {
-    table.spec(id).name().to_uppercase().replace('|', " ")
+    table.spec(id).shown()
 }
 
 /// The numbers of consecutive commands: `4`, `4-6`.

@@ -120,6 +120,11 @@ impl Spec {
         &self.name
     }
 
+    /// The name as in Redis' documentation: `SET`, `CLIENT SETNAME`.
+    pub fn shown(&self) -> String {
+        self.name.replace('|', " ").to_uppercase()
+    }
+
     /// Whether it takes the fast path if no rule matches: it does nothing to its connection and has the ordinary deadline.
     #[inline]
     pub fn is_ordinary(&self) -> bool {

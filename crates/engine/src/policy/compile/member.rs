@@ -222,7 +222,7 @@ fn suggestion(word: &str, table: &Table) -> String {
 }
 
 fn name(table: &Table, id: CommandId) -> String {
-    table.spec(id).name().to_ascii_uppercase().replace('|', " ")
+    table.spec(id).shown()
 }
 
 fn check_words(path: &str, line: &Line, names: &mut Names, errors: &mut Errors) {
