@@ -9,6 +9,7 @@ use crate::net::upstream::lane::{Lane, TtlFixPermission};
 use crate::telemetry::compressed;
 use crate::telemetry::label::{RetryKind, TtlOutcome};
 use respguard_engine::pipeline::finding::{Finding, Resolution, TtlState};
+use respguard_engine::pipeline::permission::Permission;
 use respguard_engine::pipeline::probe::Probe;
 use respguard_engine::pipeline::violation::Kind;
 
@@ -27,8 +28,7 @@ pub fn conclude(context: &Rc<Context>, peer: &str, lane: &Rc<Lane>, found: &mut 
             }
             Finding::PartialFailure(place) => context.metrics.partial_failure(place),
             Finding::Ttl { probe, state } => conclude_ttl(context, peer, lane, probe, state),
-            Finding::SetnxFixRefused { rule } => stop_setnx_fix(context, lane, &rule),
-            Finding::TtlFixRefused { rule } => stop_ttl_fix(context, lane, &rule),
+            Finding::TtlFixRefused { permission, rule } => stop_ttl_fix(context, lane, permission, &rule),
             Finding::Resolution(resolution) => {
                 if resolution == Resolution::Resent {
                     context.metrics.retried(RetryKind::Group, 1);
@@ -80,18 +80,14 @@ fn conclude_ttl(context: &Rc<Context>, peer: &str, lane: &Rc<Lane>, probe: Probe
     context.metrics.ttl_check(probe.index, outcome);
 }
 
-/// Writes of this lane's user are no longer fixed: what would be added to them is refused, and they with it.
-pub fn stop_ttl_fix(context: &Context, lane: &Lane, rule: &str) {
-    if lane.ttl_fix.replace(TtlFixPermission::Refused) != TtlFixPermission::Refused {
-        tracing::warn!(user = %String::from_utf8_lossy(lane.key.user()), rule, "this user may not run PEXPIRE: its writes are no longer fixed, only checked");
-        context.metrics.ttl_check(context.metrics.ttl_row(rule), TtlOutcome::Unfixed);
-    }
-}
-
-/// SETNX of this lane's user is no longer sent as SET, which is refused.
-pub fn stop_setnx_fix(context: &Context, lane: &Lane, rule: &str) {
-    if lane.setnx_fix.replace(TtlFixPermission::Refused) != TtlFixPermission::Refused {
-        tracing::warn!(user = %String::from_utf8_lossy(lane.key.user()), rule, "this user may not run SET: its SETNX are not fixed, only checked");
+/// What a TTL rule makes of writes is refused to this lane's user, and they with it: they go out as they are from now on.
+pub fn stop_ttl_fix(context: &Context, lane: &Lane, permission: Permission, rule: &str) {
+    if lane.permission(permission).replace(TtlFixPermission::Refused) != TtlFixPermission::Refused {
+        let (command, so) = match permission {
+            Permission::Expire => ("PEXPIRE", "its writes are no longer fixed, only checked"),
+            Permission::Set => ("SET", "its SETNX are not fixed, only checked"),
+        };
+        tracing::warn!(user = %String::from_utf8_lossy(lane.key.user()), rule, "this user may not run {command}: {so}");
         context.metrics.ttl_check(context.metrics.ttl_row(rule), TtlOutcome::Unfixed);
     }
 }

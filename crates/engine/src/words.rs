@@ -1,6 +1,6 @@
-//! Closed sets of words.
+//! Closed sets, each member of which stands for a word or a sentence.
 
-/// An enum whose variants have one word each, which is their value as a label of a metric.
+/// An enum whose variants have a text each, which says what they are wherever they are told of.
 #[macro_export]
 macro_rules! words {
     ($(#[$about:meta])* $name:ident { $($(#[$variant_about:meta])* $variant:ident = $word:literal),+ $(,)? }) => {
@@ -12,7 +12,7 @@ macro_rules! words {
             /// Every variant once, in the order of declaration.
             pub const ALL: [$name; [$($word),+].len()] = [$($name::$variant),+];
 
-            /// The variant's one word.
+            /// The variant's text.
             pub const fn as_str(self) -> &'static str {
                 match self { $($name::$variant => $word),+ }
             }

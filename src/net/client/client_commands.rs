@@ -103,8 +103,7 @@ impl Connection {
     async fn answer_past_trouble(&mut self, id: CommandId, local: CommandArgs<'_>, asked: &[Box<[u8]>]) {
         self.exchange.count_request(id);
         let asked: Vec<&[u8]> = asked.iter().map(|word| &word[..]).collect();
-        let mut request = Vec::new();
-        encode::request(&mut request, &asked);
+        let request = encode::request_frame(&asked);
         let verdict = self.past_trouble(request, "CLIENT").await;
         if value::is_error(&verdict) {
             self.exchange.answer(verdict);

@@ -36,7 +36,7 @@ impl Connection {
         }
         if self.input.bytes.capacity() == 0 {
             // Before it has waited there is hardly ever something to read: no buffer is taken for that.
-            if !is_woken && !self.exchange.may_read(cx) {
+            if !is_woken && !self.exchange.front.borrow().may_read(cx) {
                 return Poll::Pending;
             }
             self.input.bytes = self.shared.context.read_buffers.take();

@@ -122,10 +122,6 @@ impl Exchange {
         }
     }
 
-    pub(super) fn keep_follow_ups(&self, found: &mut [Finding]) {
-        self.follow_ups.keep(found);
-    }
-
     /// Sends them behind all that the client has sent; nobody hears the answers.
     pub(super) fn send_follow_ups(&self) {
         if self.follow_ups.are_none() {

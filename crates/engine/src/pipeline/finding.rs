@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::permission::Permission;
 use super::probe::Probe;
 use super::violation::{Kind, Violation};
 use crate::link::handshake::Kill;
@@ -30,6 +31,35 @@ impl Fault {
             Fault::Refused => "the server is unavailable and the breaker is open",
         }
     }
+
+    /// What a command is answered that it befalls.
+    pub fn of_command(self, name: &str) -> String {
+        self.error("ERR", name)
+    }
+
+    /// What the members of a group are answered that it befalls.
+    pub fn of_group(self, name: &str) -> String {
+        self.error("EXECABORT Transaction discarded because of previous errors.", &format!("group {name}"))
+    }
+
+    fn error(self, unsent: &str, what: &str) -> String {
+        match self {
+            Fault::Timeout | Fault::Lost => unknown(what, self.reason()),
+            Fault::Unavailable | Fault::Refused => format!("{unsent} respguard: {what} was not sent: {}", self.reason()),
+        }
+    }
+
+    pub(super) fn outcome(self) -> Outcome {
+        match self {
+            Fault::Timeout | Fault::Lost => Outcome::Unknown,
+            Fault::Unavailable | Fault::Refused => Outcome::Aborted,
+        }
+    }
+}
+
+/// What is answered where nobody knows what has run.
+pub(super) fn unknown(what: &str, why: &str) -> String {
+    format!("TIMEOUT respguard: outcome of {what} unknown: {why}")
 }
 
 words! {
@@ -62,17 +92,18 @@ words! {
     }
 }
 
-/// Why a whole group goes out without its transaction, against its rule.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Unwrapped {
-    /// The connection cannot do MULTI and EXEC.
-    NoTransactions,
-    /// The client's own WATCH is in force, which a transaction of the proxy's would use up.
-    Watched,
-    /// The client's CLIENT CACHING is about its next command, and would be about the whole transaction.
-    Caching,
-    /// Its keys lie in several slots of a cluster, and its rule says so.
-    CrossSlot,
+words! {
+    /// Why a whole group goes out without its transaction, against its rule.
+    Unwrapped {
+        /// The connection cannot do MULTI and EXEC.
+        NoTransactions = "the server has no transactions for this client",
+        /// The client's own WATCH is in force, which a transaction of the proxy's would use up.
+        Watched = "the client's own WATCH is in force, which a transaction would use up",
+        /// The client's CLIENT CACHING is about its next command, and would be about the whole transaction.
+        Caching = "CLIENT CACHING stands before it, which would be about the whole transaction",
+        /// Its keys lie in several slots of a cluster, and its rule says so.
+        CrossSlot = "its keys lie in several slots of the cluster",
+    }
 }
 
 impl Unwrapped {
@@ -81,16 +112,6 @@ impl Unwrapped {
         match self {
             Unwrapped::CrossSlot => Kind::CrossSlot,
             Unwrapped::NoTransactions | Unwrapped::Watched | Unwrapped::Caching => Kind::Unwrapped,
-        }
-    }
-
-    /// In words.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Unwrapped::NoTransactions => "the server has no transactions for this client",
-            Unwrapped::Watched => "the client's own WATCH is in force, which a transaction would use up",
-            Unwrapped::CrossSlot => "its keys lie in several slots of the cluster",
-            Unwrapped::Caching => "CLIENT CACHING stands before it, which would be about the whole transaction",
         }
     }
 }
@@ -162,13 +183,10 @@ pub enum Finding {
     },
     /// The connection may be in a state that the next client must not meet.
     CloseUpstream,
-    /// A command that a TTL rule adds was refused to this user, and with it what it was added to.
+    /// What a TTL rule adds to a write, or puts in its place, was refused to this user, and the write with it.
     TtlFixRefused {
-        /// The rule's name.
-        rule: Arc<str>,
-    },
-    /// SET was refused to this user, which went out for SETNX.
-    SetnxFixRefused {
+        /// What the user may not do.
+        permission: Permission,
         /// The rule's name.
         rule: Arc<str>,
     },

@@ -38,9 +38,7 @@ pub fn takes_marker(rule: &Group, session: &Session, slots: bool) -> bool {
 /// (<https://redis.io/docs/latest/commands/set/>).
 pub fn mark(marker: &[u8], request_timeout: Duration) -> Vec<u8> {
     let life = (request_timeout + MARKER_GRACE).as_millis().to_string();
-    let mut request = Vec::with_capacity(marker.len() + 64);
-    encode::request(&mut request, &[b"SET", marker, b"1", b"PX", life.as_bytes()]);
-    request
+    encode::request_frame(&[b"SET", marker, b"1", b"PX", life.as_bytes()])
 }
 
 /// What is known of a group that carries a marker, beside its answers.

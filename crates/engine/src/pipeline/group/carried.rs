@@ -8,7 +8,7 @@ use crate::command::CommandId;
 use crate::pipeline::failure_tracker::{Failure, FailureTracker};
 use crate::pipeline::finding::Finding;
 use crate::pipeline::reading::Findings;
-use respguard_resp::{encode, value};
+use respguard_resp::value;
 
 /// One of the groups.
 #[derive(Debug)]
@@ -68,12 +68,6 @@ impl CarriedGroup {
 
     fn is_once(&self) -> bool {
         self.guarded && self.group.rule.once.is_some()
-    }
-
-    /// Every member is answered this.
-    fn all(&self, text: &str) -> Vec<Vec<u8>> {
-        let reply = error(text);
-        vec![reply; self.places.len()]
     }
 }
 
@@ -162,12 +156,6 @@ impl WrappedGroup {
         let commands = answers.into_iter().zip(requests).map(|(answer, request)| answer.ok_or(request)).collect();
         Some(Returned { commands, refused: carried.refused })
     }
-}
-
-fn error(text: &str) -> Vec<u8> {
-    let mut reply = Vec::new();
-    encode::error(&mut reply, text);
-    reply
 }
 
 mod answer;

@@ -3,7 +3,7 @@
 use super::WrappedGroup;
 use super::exec_stream::ExecStream;
 use crate::pipeline::failure_tracker::Failure;
-use crate::pipeline::finding::{Finding, Outcome};
+use crate::pipeline::finding::Outcome;
 use crate::pipeline::reading::{Findings, MemberReply, Part};
 use crate::pipeline::reply_checks::part;
 use crate::policy::OnPartial;
@@ -123,15 +123,15 @@ impl WrappedGroup {
                 self.note_unguarded(self, Outcome::Committed, findings)
             }
         };
-        findings.found.push(Finding::Group { index: self.index, outcome });
+        findings.group(self.index, outcome);
     }
 
     fn conclude_stream(&mut self, exec_stream: ExecStream, findings: &mut Findings<'_>) {
         if self.carried.is_some() {
             return self.conclude_carried_stream(findings);
         }
-        let outcome = self.note_passed_on(exec_stream.failed, exec_stream.first_failure.as_ref(), findings);
+        let outcome = self.note_applied(exec_stream.failed, exec_stream.first_failure.as_ref(), self.breach(), findings);
         let outcome = self.note_unguarded(self, outcome, findings);
-        findings.found.push(Finding::Group { index: self.index, outcome });
+        findings.group(self.index, outcome);
     }
 }
