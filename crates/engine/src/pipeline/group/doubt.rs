@@ -57,11 +57,7 @@ impl WrappedGroup {
         found: &mut Vec<Finding>,
     ) -> Option<(Next, (Instant, Instant))> {
         let in_doubt = self.in_doubt.as_mut()?;
-        let next = in_doubt.next(lost, now, budget, found);
-        if matches!(next, Next::Again(_)) {
-            found.push(Finding::Resolution(Resolution::Resent));
-        }
-        Some((next, in_doubt.times()))
+        Some((in_doubt.next(lost, now, budget, found), in_doubt.times()))
     }
 
     /// Takes an answer to what was asked; true when the group is done.
@@ -102,8 +98,12 @@ impl WrappedGroup {
         self.reply_outcome(Outcome::Committed, &text, out, findings);
     }
 
-    /// It was not applied, and does not go out again.
-    pub(in super::super) fn reply_not_applied(&mut self, why: &str, out: &mut Vec<u8>, findings: &mut Findings<'_>) {
+    /// Nothing more is done about it, for this reason: it was not applied and does not go out again, or nobody will know.
+    pub(in super::super) fn settle(&mut self, why: &str, out: &mut Vec<u8>, findings: &mut Findings<'_>) {
+        if self.is_in_doubt() {
+            findings.found.push(Finding::Resolution(Resolution::Unknown));
+            return self.reply_lost(why, out, findings);
+        }
         let text = |name: &str| refusal::aborted(name, &format!("{LOST}, and it is not sent again: {why}"));
         findings.found.push(Finding::Resolution(Resolution::Aborted));
         self.reply_outcome(Outcome::Aborted, &text, out, findings);
@@ -112,16 +112,6 @@ impl WrappedGroup {
     fn reply_lost(&mut self, why: &str, out: &mut Vec<u8>, findings: &mut Findings<'_>) {
         let text = |name: &str| unknown(&format!("group {name}"), &format!("{LOST}, {why}"));
         self.reply_outcome(Outcome::Unknown, &text, out, findings);
-    }
-
-    /// Nobody can be asked, or nobody has answered in time.
-    pub(in super::super) fn give_up(&mut self, out: &mut Vec<u8>, findings: &mut Findings<'_>) {
-        self.reply_unknown_lost("and whether it was applied could not be found out in time", out, findings);
-    }
-
-    pub(in super::super) fn reply_unknown_lost(&mut self, why: &str, out: &mut Vec<u8>, findings: &mut Findings<'_>) {
-        findings.found.push(Finding::Resolution(Resolution::Unknown));
-        self.reply_lost(why, out, findings);
     }
 
     fn reply_outcome(

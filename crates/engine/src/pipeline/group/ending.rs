@@ -22,7 +22,7 @@ impl WrappedGroup {
     /// The upstream will give no more replies to it.
     pub(in crate::pipeline) fn reply_fault(&mut self, fault: Fault, out: &mut Vec<u8>, findings: &mut Findings<'_>) {
         if self.is_in_doubt() {
-            return self.give_up(out, findings);
+            return self.settle("and whether it was applied could not be found out in time", out, findings);
         }
         let (of_group, of_command) = (|name: &str| fault.of_group(name), |name: &str| fault.of_command(name));
         let (outcome, reads_return) = (fault.outcome(), fault == Fault::Lost);

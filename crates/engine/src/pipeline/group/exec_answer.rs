@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::super::expectations::Breach;
-use super::super::failure_tracker::{self, Failure};
+use super::super::failure_tracker::{self, Failures};
 use super::super::finding::{Finding, Outcome, Place, Unwrapped};
 use super::super::permission::Permission;
 use super::super::reading::Findings;
@@ -139,18 +139,12 @@ impl WrappedGroup {
         if outcome == Outcome::Applied { Outcome::Unguarded } else { outcome }
     }
 
-    /// What became of a group that ran: so many members have failed, and which first, and what its rule did not expect.
-    pub(super) fn note_applied(
-        &self,
-        failed: u32,
-        first: Option<&Failure>,
-        breach: Option<&Breach>,
-        findings: &mut Findings<'_>,
-    ) -> Outcome {
+    /// What became of a group that ran, by those of its members that have failed and by what its rule did not expect.
+    pub(super) fn note_applied(&self, failures: &Failures, breach: Option<&Breach>, findings: &mut Findings<'_>) -> Outcome {
         let commands = || self.members.iter().copied();
-        let outcome = match first {
+        let outcome = match &failures.first {
             None => Outcome::Applied,
-            Some(_) if failed == self.members() => Outcome::Failed,
+            Some(_) if failures.count == self.members() => Outcome::Failed,
             Some(failure) => {
                 findings.found.push(Finding::PartialFailure(Place::Group));
                 let rule = Some(&self.rule.name);

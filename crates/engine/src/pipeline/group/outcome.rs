@@ -1,7 +1,7 @@
 //! The outcome of a group, and what its members answer.
 
 use super::super::expectations::Breach;
-use super::super::failure_tracker::Failure;
+use super::super::failure_tracker::{Failure, Failures};
 use super::super::finding::{Finding, Outcome, Place};
 use super::super::packed_reply::{PackedPart, parts_of};
 use super::super::refusal;
@@ -22,10 +22,10 @@ impl WrappedGroup {
         if let Some(outcome) = self.reply_rolled_back(frame, out, findings) {
             return outcome;
         }
-        let (failed, first) = if top.errors == 0 { (0, None) } else { self.failures(frame) };
+        let failures = if top.errors == 0 { Failures::default() } else { self.failures(frame) };
         let breach = self.first_breach(frame);
-        let outcome = self.note_applied(failed, first.as_ref(), breach.as_ref(), findings);
-        let text = match (outcome, first, breach) {
+        let outcome = self.note_applied(&failures, breach.as_ref(), findings);
+        let text = match (outcome, failures.first, breach) {
             (Outcome::Torn, Some(Failure { place, .. }), _) if self.rule.on_partial == OnPartial::Fail => {
                 let place = place as usize - 1;
                 let error = self.replies(frame).nth(place).unwrap_or_default();
@@ -131,13 +131,11 @@ impl WrappedGroup {
         members.map(|(_, element)| split_pushes(element).1)
     }
 
-    pub(super) fn failures(&self, frame: &[u8]) -> (u32, Option<Failure>) {
-        let (mut failed, mut first) = (0, None);
-        for (place, element) in (1..).zip(self.replies(frame)).filter(|(_, element)| value::is_error(element)) {
-            failed += 1;
-            first.get_or_insert_with(|| Failure::new(place, element));
-        }
-        (failed, first)
+    fn failures(&self, frame: &[u8]) -> Failures {
+        let mut failures = Failures::default();
+        let errors = (1..).zip(self.replies(frame)).filter(|(_, element)| value::is_error(element));
+        errors.for_each(|(place, error)| failures.note(place, error));
+        failures
     }
 
     pub(super) fn reply_prevented(&self, verdict: &Verdict, out: &mut Vec<u8>, findings: &mut Findings<'_>) -> Outcome {
@@ -182,7 +180,7 @@ impl WrappedGroup {
         if finished == FinishReply::Stands {
             return None;
         }
-        let (_, first) = self.failures(frame);
+        let first = self.failures(frame).first;
         let place = first.as_ref().map(|failure| failure.place);
         let error = place.and_then(|place| self.replies(frame).nth(place as usize - 1)).unwrap_or_default().to_vec();
         elements(frame).for_each(|element| out.extend_from_slice(split_pushes(element).0));

@@ -77,8 +77,8 @@ impl WrappedGroup {
     /// A long answer has been passed on.
     pub(in super::super) fn conclude_carried_stream(&mut self, findings: &mut Findings<'_>) {
         let Some(carried) = self.carried.take() else { return };
-        for CarriedGroup { group, guarded, failed, first_failure, .. } in &carried.groups {
-            let outcome = group.note_applied(*failed, first_failure.as_ref(), group.breach(), findings);
+        for CarriedGroup { group, guarded, failures, .. } in &carried.groups {
+            let outcome = group.note_applied(failures, group.breach(), findings);
             let outcome = if *guarded { self.note_unguarded(group, outcome, findings) } else { outcome };
             findings.group(group.index, outcome);
         }
