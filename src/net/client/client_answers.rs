@@ -75,7 +75,7 @@ impl Asker<'_> {
             }
             (Some(word), Some(_)) if word.eq_ignore_ascii_case(b"id") => {
                 // What is no id was refused by the server; no client has an id that is not positive.
-                (3..args.len()).filter_map(|at| id_argument(args, at)).filter_map(|id| self.registry.client(id)).collect()
+                args.from(3).iter().filter_map(id_of).filter_map(|id| self.registry.client(id)).collect()
             }
             _ => return encode::error(out, "ERR syntax error"),
         };
@@ -225,9 +225,9 @@ fn is_client_type(word: &[u8]) -> bool {
     [&b"pubsub"[..], b"replica", b"slave", b"master"].iter().any(|kind| word.eq_ignore_ascii_case(kind))
 }
 
-/// The number at this place, if it is one that a client can have.
-pub(super) fn id_argument(args: Args<'_>, at: usize) -> Option<u64> {
-    u64::try_from(integer(args.get(at)?)?).ok().filter(|id| *id > 0)
+/// The number, if it is one that a client can have.
+pub(super) fn id_of(word: &[u8]) -> Option<u64> {
+    u64::try_from(integer(word)?).ok().filter(|id| *id > 0)
 }
 
 /// An answer of the proxy's own.
@@ -256,10 +256,10 @@ impl Filter {
         let mut at = 2;
         while let (Some(word), Some(value)) = (args.get(at), args.get(at + 1)) {
             match &*String::from_utf8_lossy(word).to_lowercase() {
-                "id" => filter.id = Some(id_argument(args, at + 1).ok_or("ERR client-id should be greater than 0")?),
+                "id" => filter.id = Some(id_of(value).ok_or("ERR client-id should be greater than 0")?),
                 "addr" => filter.peer = Some(value.into()),
                 "laddr" => filter.local = Some(value.into()),
-                "maxage" => filter.age = Some(id_argument(args, at + 1).unwrap_or_default()),
+                "maxage" => filter.age = Some(id_of(value).unwrap_or_default()),
                 "user" => filter.user = Some(value.into()),
                 "type" if value.eq_ignore_ascii_case(b"normal") || is_client_type(value) => filter.kind = Some(value.into()),
                 "type" => return Err(format!("ERR Unknown client type '{}'", String::from_utf8_lossy(value))),

@@ -4,7 +4,6 @@ use std::time::Instant;
 
 use super::connection::Connection;
 use crate::net::clock;
-use crate::net::exchange::Places;
 use crate::telemetry::label::HoldOutcome;
 use respguard_engine::pipeline::named_keys::NamedKeys;
 use respguard_engine::pipeline::plan::{Note, Plan};
@@ -12,11 +11,6 @@ use respguard_engine::pipeline::violation::{Kind, Violation};
 use respguard_engine::policy::Member;
 
 impl Connection {
-    /// Leaves what was planned to be held in the batch, and takes the rest out of it.
-    pub(super) fn consume_planned(&mut self, plan: &Plan, places: &Places) {
-        self.input.take_out(plan, |at| places.of_held(at), clock::now());
-    }
-
     /// More has come for what is held.
     pub(super) fn note_gap(&mut self) {
         let Some(wait) = self.dialogue.take_wait() else { return };

@@ -138,11 +138,6 @@ impl Connection {
         false
     }
 
-    /// The command under way on the lease blocks.
-    pub(super) fn is_blocked(&self) -> bool {
-        self.lease.is_blocked()
-    }
-
     /// Gives the lease back as soon as nothing needs it any more.
     pub(super) fn tidy_lease(&mut self) {
         if self.exchange.lost_lease.take() {

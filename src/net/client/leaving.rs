@@ -62,6 +62,6 @@ impl Connection {
 
     /// The client has left while blocked: as with Redis, nothing comes any more.
     pub(super) fn waits_for_nobody(&self) -> bool {
-        self.is_blocked() && !self.shared.context.draining.get()
+        self.lease.is_blocked() && !self.shared.context.draining.get()
     }
 }

@@ -117,7 +117,7 @@ impl Connection {
 
     /// What has come is the beginning of something whose end is to come from the client: it waits for nobody else.
     fn waits_for_itself(&self) -> bool {
-        self.is_between_turns && !self.is_blocked()
+        self.is_between_turns && !self.lease.is_blocked()
     }
 
     /// It has logged in, or needs no login.
@@ -144,7 +144,7 @@ impl Connection {
     pub(super) fn is_unread_while_blocked(&self) -> bool {
         let bytes = self.input.bytes.len();
         let is_full = || bytes >= INPUT_BYTES_MAX || !self.exchange.has_room() || !self.exchange.link_has_room(bytes);
-        self.is_blocked() && !self.input.ended && is_full()
+        self.lease.is_blocked() && !self.input.ended && is_full()
     }
 
     fn whole_bytes_wanted(&self, held: bool) -> usize {

@@ -119,7 +119,7 @@ impl Connection {
         let has_group = planned.has_group();
         let places = self.exchange.dispatch(planned, &self.input.batch, &self.input.bytes, timing);
         self.report_notes(planned, has_group);
-        self.consume_planned(planned, &places);
+        self.input.take_out(planned, |at| places.of_held(at), clock::now());
         self.what_follows(tail, planned)
     }
 
@@ -149,7 +149,7 @@ impl Connection {
         }
         let timing = self.timing();
         let places = self.exchange.dispatch(planned, &self.input.batch, &self.input.bytes, timing);
-        self.consume_planned(planned, &places);
+        self.input.take_out(planned, |at| places.of_held(at), clock::now());
     }
 
     /// What is there may have to go over a connection that nobody shares.
