@@ -286,9 +286,13 @@ fn refuse_unresolved(upstream: &Upstream, written: &Written, findings: &mut Find
 }
 
 fn admin(mut section: Section<'_>, sources: &Sources<'_>, findings: &mut Findings) -> Admin {
+    let token = sources.environment_secret(&mut section, "token_env", findings);
+    if let Some(token) = &token {
+        Sources::check_token(&section.path_of("token_env"), token, findings);
+    }
     let admin = Admin {
         address: address(&mut section, findings).unwrap_or(Admin::default().address),
-        token: sources.environment_secret(&mut section, "token_env", findings),
+        token,
         slow: Some(section.number("slow_ms", 0..=TIMEOUT_MS_MAX, 100, findings)).filter(|ms| *ms > 0).map(Duration::from_millis),
     };
     section.end(findings);
