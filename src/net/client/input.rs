@@ -67,7 +67,7 @@ impl Input {
     /// Cuts what has come into commands; what stands behind the last whole one.
     pub(super) fn parse(&mut self, table: &Table, whole_bytes_max: usize) -> Tail {
         let tail = self.batch.parse(&mut self.parser, table, &self.bytes, whole_bytes_max);
-        self.batch.mend_line_ends(&mut self.bytes);
+        self.batch.fix_line_ends(&mut self.bytes);
         tail
     }
 

@@ -189,7 +189,7 @@ impl Batch {
     /// Puts line ends into the buffer where the protocol has some and the client has sent other bytes, which Redis does not look at:
     /// a server that does would close the connection, which others may share.
     #[inline]
-    pub fn mend_line_ends(&mut self, bytes: &mut [u8]) {
+    pub fn fix_line_ends(&mut self, bytes: &mut [u8]) {
         if !self.odd_line_ends.is_empty() {
             for at in std::mem::take(&mut self.odd_line_ends) {
                 bytes[at as usize..][..LINE_END.len()].copy_from_slice(LINE_END);
