@@ -26,7 +26,13 @@ pub(super) struct Running {
 
 /// The respguard that is meant, or `None` after it has been said why it cannot be known.
 pub(super) fn remote(running: &Running) -> Option<Remote> {
-    let Loaded { config, .. } = load(running.config.as_deref())?;
+    let admin = match running.config.as_deref().map(config::load_admin).transpose() {
+        Ok(admin) => admin.unwrap_or_default(),
+        Err(errors) => {
+            complain(errors.with_excerpt());
+            return None;
+        }
+    };
     let token = match &running.token_env {
         Some(variable) => match std::env::var(variable) {
             Ok(token) => Some(Secret::new(token)),
@@ -35,9 +41,9 @@ pub(super) fn remote(running: &Running) -> Option<Remote> {
                 return None;
             }
         },
-        None => config.admin.token,
+        None => admin.token,
     };
-    Some(Remote { address: running.admin.clone().unwrap_or(config.admin.address), token })
+    Some(Remote { address: running.admin.clone().unwrap_or(admin.address), token })
 }
 
 /// The configuration, or `None` after everything that is wrong with it has been written to standard error.

@@ -69,6 +69,17 @@ impl Sources<'_> {
         in_environment.or(in_file)
     }
 
+    /// A token that no request could carry would let nobody in.
+    pub(super) fn check_token(path: &str, token: &Secret, findings: &mut Findings) {
+        if !token.expose().bytes().all(|byte| byte.is_ascii_graphic()) {
+            findings.add(
+                path,
+                "a token has characters that no HTTP header can carry",
+                "letters, digits and signs without spaces and line ends",
+            );
+        }
+    }
+
     /// The static credentials of `[upstream]`, if it has any.
     pub(super) fn upstream(&self, section: &mut Section<'_>, findings: &mut Findings) -> Option<Credentials> {
         self.credentials(section, "username", ["password_env", "password_file"], findings)

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use strum::VariantArray as _;
+use toml::Spanned;
 use toml::de::DeTable;
 
 use crate::net::address::Address;
@@ -52,6 +53,20 @@ pub fn load(file: &Path, table: &Table) -> Result<Loaded, ConfigErrors> {
     let text = std::fs::read_to_string(file).map_err(|error| unreadable(file, &error))?;
     let (config, warnings) = read_all(&text, file, table, &|variable| std::env::var(variable).ok())?;
     Ok(Loaded { config, file: Some(file.to_owned()), text, warnings })
+}
+
+/// What a file says of the admin endpoints alone. Whoever asks a running respguard needs nothing else of it: neither the other
+/// credentials that it names nor rules that are good.
+pub fn load_admin(file: &Path) -> Result<Admin, ConfigErrors> {
+    let text = std::fs::read_to_string(file).map_err(|error| unreadable(file, &error))?;
+    let (mut findings, environment) = (Findings::default(), |variable: &str| std::env::var(variable).ok());
+    let sources = Sources { environment: &environment, folder: file.parent().unwrap_or(Path::new("")) };
+    let document = parse(&text, &mut findings);
+    let read = document.map(|document| {
+        let section = Section::root(document.get_ref()).section("admin", &mut findings);
+        admin(section, &sources, &mut findings)
+    });
+    read.filter(|_| findings.errors.is_empty()).ok_or_else(|| errors(findings.errors, file, &text))
 }
 
 /// The configuration in a text that came from `file`.
@@ -121,16 +136,19 @@ fn errors(mut findings: Vec<Finding>, file: &Path, text: &str) -> ConfigErrors {
     ConfigErrors(errors.collect())
 }
 
-/// What the text means, as far as it can be read; whatever is wrong is in `findings`.
-fn document(text: &str, table: &Table, sources: &Sources<'_>, findings: &mut Findings) -> Option<Config> {
+/// The text as TOML, if it is that.
+fn parse<'t>(text: &'t str, findings: &mut Findings) -> Option<Spanned<DeTable<'t>>> {
     let (document, syntax_errors) = DeTable::parse_recoverable(text);
     for error in &syntax_errors {
         let message = error.message().replace('\n', ", ");
         findings.add_at(error.span().unwrap_or_default(), "", message, "TOML");
     }
-    if !syntax_errors.is_empty() {
-        return None;
-    }
+    syntax_errors.is_empty().then_some(document)
+}
+
+/// What the text means, as far as it can be read; whatever is wrong is in `findings`.
+fn document(text: &str, table: &Table, sources: &Sources<'_>, findings: &mut Findings) -> Option<Config> {
+    let document = parse(text, findings)?;
     let mut root = Section::root(document.get_ref());
     let workers = root.number("workers", 0..=WORKERS_MAX, 0, findings);
     let listen = listen(root.section("listen", findings), sources, findings);
@@ -286,9 +304,13 @@ fn refuse_unresolved(upstream: &Upstream, written: &Written, findings: &mut Find
 }
 
 fn admin(mut section: Section<'_>, sources: &Sources<'_>, findings: &mut Findings) -> Admin {
+    let token = sources.environment_secret(&mut section, "token_env", findings);
+    if let Some(token) = &token {
+        Sources::check_token(&section.path_of("token_env"), token, findings);
+    }
     let admin = Admin {
         address: address(&mut section, findings).unwrap_or(Admin::default().address),
-        token: sources.environment_secret(&mut section, "token_env", findings),
+        token,
         slow: Some(section.number("slow_ms", 0..=TIMEOUT_MS_MAX, 100, findings)).filter(|ms| *ms > 0).map(Duration::from_millis),
     };
     section.end(findings);

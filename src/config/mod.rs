@@ -31,7 +31,7 @@ use respguard_engine::policy::Policy;
 
 pub use error::{ConfigError, ConfigErrors, Position};
 pub use form::Form;
-pub use load::{Loaded, known_keys, load, read, written};
+pub use load::{Loaded, known_keys, load, load_admin, read, written};
 pub use secret::Secret;
 
 /// The whole configuration. The default is what an empty file means.

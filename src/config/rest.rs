@@ -47,13 +47,7 @@ fn tokens(section: &mut Section<'_>, sources: &Sources<'_>, findings: &mut Findi
             }
             continue;
         };
-        if !secret.expose().bytes().all(|byte| byte.is_ascii_graphic()) {
-            findings.add(
-                &path,
-                "a token has characters that no HTTP header can carry",
-                "letters, digits and signs without spaces",
-            );
-        }
+        Sources::check_token(&path, &secret, findings);
         if let Some((other, _)) = tokens.iter().find(|(_, known)| known.secret == secret) {
             findings.add(&path, format!("this is the token of {other:?} too"), "a token of its own for each entry");
         }

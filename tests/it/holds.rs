@@ -4,6 +4,7 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
+use crate::harness::wire::requests;
 use crate::harness::{Proxy, RedisServer, Setup, eventually, request, text};
 
 const PAIR: &str = r#"
@@ -50,6 +51,19 @@ fn a_beginning_without_its_rest_goes_on_after_the_gap_and_is_told_as_split() {
     assert!(waited >= Duration::from_millis(50) && waited < Duration::from_secs(5), "{waited:?}");
     eventually("it is told", || proxy.violated("split", "pair") == 1.0 && held(&proxy, "expired") == 1.0);
     assert_eq!(proxy.groups("pair", "applied"), 0.0);
+}
+
+#[test]
+fn what_is_held_runs_although_its_client_resets_the_connection() {
+    let redis = RedisServer::start(&[]);
+    let proxy = proxy(&redis, 5000, 10_000);
+    let mut client = TcpStream::connect(("127.0.0.1", proxy.port())).expect("the proxy listens");
+    client.write_all(&requests(&["PING", FIRST, "SET behind 1"])).expect("the proxy reads");
+    eventually("it is held", || proxy.metric("respguard_hold_prefix_members_count", &[]) == 1.0);
+    socket2::SockRef::from(&client).set_linger(Some(Duration::ZERO)).expect("closing is a reset");
+    drop(client);
+    eventually("what it has sent has run", || redis.ask("EXISTS rt:ann behind") == ":2\r\n");
+    assert_eq!(held(&proxy, "broken"), 1.0);
 }
 
 #[test]

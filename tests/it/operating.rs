@@ -133,6 +133,21 @@ fn an_operator_switches_the_rules_off_until_the_next_reload() {
 }
 
 #[test]
+fn an_operator_needs_neither_good_rules_nor_other_credentials_to_reach_it() {
+    let (_redis, proxy) = Proxy::with_redis(GUARD);
+    let (_folder, file) = kept(&proxy);
+    let good = std::fs::read_to_string(&file).expect("it is there");
+    let wrong = "[rest]\ntokens = { app = { token_env = \"SET_WHERE_IT_RUNS\" } }\n[[group]]\nname = \"half-written\"\n";
+    std::fs::write(&file, good + wrong).expect("written");
+    let ask = |words: &[&str]| command().args(words).arg("--config").arg(&file).output().expect("the program starts");
+    let switched = ask(&["mode", "observe"]);
+    assert!(switched.status.success(), "{}", text(&switched.stderr));
+    assert_eq!(proxy.metric("respguard_mode", &[("mode", "observe")]), 1.0);
+    let checked = ask(&["check"]);
+    assert!(text(&checked.stderr).contains("SET_WHERE_IT_RUNS"), "{}", text(&checked.stderr));
+}
+
+#[test]
 fn a_reload_that_is_refused_says_why_and_ends_with_1() {
     let (redis, proxy) = Proxy::with_redis(GUARD);
     let (_folder, good) = kept(&proxy);

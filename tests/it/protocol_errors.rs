@@ -1,7 +1,9 @@
 //! What is no Redis protocol gets Redis' own words, and the connection's end.
 
+use std::time::Duration;
+
 use crate::harness::wire::{requests, words};
-use crate::harness::{Twin, request, text};
+use crate::harness::{Act, FakeServer, Setup, Twin, request, text};
 
 /// An array of `arguments` times an `x`.
 fn crowd(arguments: usize) -> Vec<u8> {
@@ -125,10 +127,37 @@ fn a_request_of_http_is_answered_as_redis_does() {
 fn a_protocol_error_while_replies_are_off_ends_the_connection() {
     let twin = Twin::start("");
     for mode in ["OFF", "SKIP"] {
-        let mut wire = twin.proxy.wire();
-        wire.send(&[request(&format!("CLIENT REPLY {mode}")), b"*2\r\n$9999999999999999\r\n".to_vec()].concat());
-        assert_eq!(text(&wire.until_closed()), "", "{mode}");
+        for last in [&b"*2\r\n$9999999999999999\r\n"[..], b"QUIT\r\n"] {
+            let mut wire = twin.proxy.wire();
+            wire.send(&[request(&format!("CLIENT REPLY {mode}")), last.to_vec()].concat());
+            assert_eq!(text(&wire.until_closed()), "", "{mode} {}", last.escape_ascii());
+        }
     }
+}
+
+#[test]
+fn what_redis_takes_for_line_ends_reaches_the_server_as_line_ends() {
+    let server = FakeServer::start(|words| Act::Say(format!("+{}\r\n", words.join("-")).into_bytes()));
+    let proxy = Setup::before(server.port()).top("workers = 1").start();
+    let (mut wire, mut other) = (proxy.wire(), proxy.wire());
+    assert_eq!(other.ask("GET other"), "+GET-other\r\n");
+    let odd: &[(&[u8], &[&str])] = &[
+        (b"*2\r\n$4\r\nECHO\r\n$1\r\naxx", &["ECHO-a"]),
+        (b"*2\rX$4\r\rECHO\0\0$1\r\nb\n\r", &["ECHO-b"]),
+        (b"*1\r\n$3\r\nGET\r\n*0\rXGET c\r\n*-1\rX*2\r\n$3\r\nGET\r\n$1\r\nd\r\r", &["GET", "GET-c", "GET-d"]),
+    ];
+    for (bytes, said) in odd {
+        for cut in 0..bytes.len() {
+            wire.send(&bytes[..cut]);
+            std::thread::sleep(Duration::from_millis(2));
+            wire.send(&bytes[cut..]);
+            for said in *said {
+                assert_eq!(text(&wire.reply()), format!("+{said}\r\n"), "{} cut at {cut}", bytes.escape_ascii());
+            }
+        }
+    }
+    assert_eq!(other.ask("SET other 1"), "+SET-other-1\r\n");
+    assert!(!proxy.log().contains("upstream connection lost"), "{}", proxy.log());
 }
 
 #[test]

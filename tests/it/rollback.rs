@@ -213,6 +213,34 @@ fn where_memory_is_used_up_nothing_runs_and_what_used_it_up_is_taken_back() {
     assert_nothing_is_left(&redis);
 }
 
+#[test]
+fn what_was_kept_and_is_evicted_before_the_group_runs_is_kept_again() {
+    let (redis, proxy) = Proxy::with_redis(RULES);
+    let mut wire = proxy.wire();
+    let long = "x".repeat(400_000);
+    let group = [eval(SCRIPT, &["2", "{u}:v", "{u}:n", "one"]), push("one")];
+    // The server keeps the scripts from then on, too.
+    assert_eq!(ask(&mut wire, &group).concat(), ":1\r\n:1\r\n");
+    redis.ask("CONFIG SET maxmemory-policy volatile-lru");
+    redis.ask("DEL {u}:n {u}:log");
+    redis.ask("SET {u}:log text");
+    for round in 0..10 {
+        redis.ask("CONFIG SET maxmemory 0");
+        redis.ask(&format!("SET {{u}}:v {long}"));
+        // Not enough for a second copy: among the few keys that may be evicted is what is kept.
+        let enough = redis.info("memory", "used_memory") + 200_000;
+        redis.ask(&format!("CONFIG SET maxmemory {enough}"));
+        let replies = ask(&mut wire, &group);
+        assert!(replies[0].starts_with("-EXECABORT "), "round {round}: {replies:?}");
+        assert_eq!(redis.ask("STRLEN {u}:v"), ":400000\r\n", "round {round}");
+        assert_eq!(redis.ask("EXISTS {u}:n"), ":0\r\n", "round {round}");
+    }
+    assert!(redis.info("stats", "evicted_keys") > 0, "it was evicted");
+    assert_eq!(proxy.groups("script", "torn"), 0.0);
+    redis.ask("CONFIG SET maxmemory 0");
+    assert_nothing_is_left(&redis);
+}
+
 /// Groups of which half fail.
 fn applied_and_taken_back(redis: &RedisServer, proxy: &Proxy) {
     let mut wire = proxy.wire();

@@ -1,6 +1,7 @@
 //! Finds the ends of client requests as Redis does, and resumes where the bytes ran out.
 
 mod error;
+mod line_ends;
 mod whole;
 
 use super::inline;
@@ -8,6 +9,7 @@ use super::line::{Line, LineEnd};
 
 pub use super::args::{Args, Span};
 pub use error::ProtocolError;
+pub use line_ends::odd_line_ends;
 pub use whole::WholeRequests;
 
 /// What a client may declare before it is refused.
@@ -42,6 +44,8 @@ const UNAUTHENTICATED_BULK_BYTES_MAX: u64 = 16 * 1024;
 const ARGUMENT_BYTES_MIN: u64 = 6;
 /// What follows a payload. Redis skips these two bytes unseen, and so does this parser.
 const PAYLOAD_END_BYTES: u64 = 2;
+/// What each line and each payload should end with.
+pub const LINE_END: &[u8; 2] = b"\r\n";
 
 /// What [`RequestParser::parse`] found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

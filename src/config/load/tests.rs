@@ -6,6 +6,7 @@ fn environment(variable: &str) -> Option<String> {
     match variable {
         "PASSWORD" => Some("hunter2".to_owned()),
         "EMPTY" => Some(String::new()),
+        "LINE" => Some("a-token\n".to_owned()),
         _ => None,
     }
 }
@@ -179,6 +180,11 @@ fn credentials_that_are_not_there_are_refused_by_name() {
     assert!(upstream("password_file = \"/no/such/file\"").contains("/no/such/file cannot be read"));
     assert!(upstream("username = \"u\"").contains("a user without a password"));
     assert!(refusal("[admin]\ntoken_env = \"NOWHERE\"").contains("admin.token_env"));
+    let unusable = refusal("[admin]\ntoken_env = \"LINE\"");
+    assert!(
+        unusable.contains("f.toml:2:13: admin.token_env: a token has characters that no HTTP header can carry"),
+        "{unusable}"
+    );
 }
 
 #[test]

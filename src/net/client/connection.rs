@@ -186,7 +186,10 @@ impl Connection {
                     self.awaits_room = true;
                     self.wait(None).await;
                 }
-                Next::ReadWithin(longest) => self.wait(Some(longest)).await,
+                Next::ReadWithin(longest) => {
+                    self.wait(Some(longest)).await;
+                    self.let_go_of_held();
+                }
                 Next::Barrier(turn) => {
                     self.is_between_turns = false;
                     if !Box::pin(self.pass_barrier(turn)).await {

@@ -11,6 +11,15 @@ use respguard_engine::pipeline::violation::{Kind, Violation};
 use respguard_engine::policy::Member;
 
 impl Connection {
+    /// Who has gone has sent what is held, and what stands behind it: a server that got it would run it. Nothing else comes.
+    pub(super) fn let_go_of_held(&mut self) {
+        if self.exchange.ended().is_some() {
+            self.input.ended = true;
+            self.dialogue.end();
+            self.advance();
+        }
+    }
+
     /// More has come for what is held.
     pub(super) fn note_gap(&mut self) {
         let Some(wait) = self.dialogue.take_wait() else { return };

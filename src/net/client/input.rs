@@ -66,7 +66,9 @@ impl Default for Input {
 impl Input {
     /// Cuts what has come into commands; what stands behind the last whole one.
     pub(super) fn parse(&mut self, table: &Table, whole_bytes_max: usize) -> Tail {
-        self.batch.parse(&mut self.parser, table, &self.bytes, whole_bytes_max)
+        let tail = self.batch.parse(&mut self.parser, table, &self.bytes, whole_bytes_max);
+        self.batch.fix_line_ends(&mut self.bytes);
+        tail
     }
 
     /// The words of one command.

@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::Arc;
 
-use respguard_resp::request::{Args, Limits, Parsed, RequestParser};
+use respguard_resp::request::{Args, Limits, Parsed, RequestParser, odd_line_ends};
 
 /// What the server does about one request.
 pub enum Act {
@@ -47,7 +47,22 @@ fn serve(mut stream: TcpStream, answer: &dyn Fn(&[String]) -> Act) {
     let (mut input, mut params) = (Vec::new(), true);
     let mut chunk = [0; 4096];
     loop {
-        while let Parsed::Request { bytes, inline } = parser.parse(&input, &mut spans, &mut arena, usize::MAX) {
+        loop {
+            let (bytes, inline) = match parser.parse(&input, &mut spans, &mut arena, usize::MAX) {
+                Parsed::Request { bytes, inline } => (bytes, inline),
+                Parsed::Nothing { bytes } => (bytes, false),
+                _ => break,
+            };
+            // As Valkey, it takes nothing else for the end of a line.
+            if !inline && odd_line_ends(&input[..bytes], &spans).next().is_some() {
+                let _ = stream.write_all(b"-ERR Protocol error: invalid CRLF in request\r\n");
+                let _ = stream.shutdown(Shutdown::Both);
+                return;
+            }
+            if spans.is_empty() {
+                input.drain(..bytes);
+                continue;
+            }
             let base = if inline { &arena } else { &input };
             let words: Vec<String> =
                 Args::new(base, &spans).iter().map(|word| String::from_utf8_lossy(word).into_owned()).collect();

@@ -6,7 +6,7 @@ use std::time::Instant;
 use crate::command::{CommandId, LastLookup, Table};
 use crate::link::owed::Seq;
 use crate::pipeline::packed_value::PackedValue;
-use respguard_resp::request::{Args, Parsed, ProtocolError, RequestParser, Span};
+use respguard_resp::request::{Args, LINE_END, Parsed, ProtocolError, RequestParser, Span, odd_line_ends};
 
 /// Decoded arguments of commands that are gone are kept up to this size while others are there.
 const ARENA_BYTES_MIN: usize = 4 * 1024;
@@ -109,6 +109,8 @@ pub struct Batch {
     read: u32,
     /// Values that were compressed before their commands are planned.
     packed: Vec<PackedValue>,
+    /// Where in the buffer two bytes stand that are to become the end of a line.
+    odd_line_ends: Vec<u32>,
     /// One command at a time: what is allowed behind it may depend on it.
     pub singly: bool,
 }
@@ -131,6 +133,7 @@ impl Batch {
         whole_bytes: 0,
         read: 0,
         packed: Vec::new(),
+        odd_line_ends: Vec::new(),
         singly: false,
     };
 
@@ -158,14 +161,38 @@ impl Batch {
                 return Tail::More;
             }
             match parser.parse(rest, &mut self.spans, &mut self.arena, whole_bytes_max) {
-                Parsed::Request { bytes: length, inline } => self.push((table, &mut looked), bytes, length, inline),
+                Parsed::Request { bytes: length, inline } => {
+                    if !inline {
+                        self.note_line_ends(&rest[..length]);
+                    }
+                    self.push((table, &mut looked), bytes, length, inline);
+                }
                 Parsed::Nothing { bytes } => {
+                    if rest[0] == b'*' {
+                        self.note_line_ends(&rest[..bytes]);
+                    }
                     self.spans.truncate(self.whole_spans);
                     self.whole_bytes += bytes;
                 }
                 Parsed::Incomplete => return Tail::Partial,
                 Parsed::Large => return Tail::Large,
                 Parsed::Error(error) => return Tail::Error(error),
+            }
+        }
+    }
+
+    fn note_line_ends(&mut self, request: &[u8]) {
+        let ends = odd_line_ends(request, &self.spans[self.whole_spans..]);
+        self.odd_line_ends.extend(ends.map(|at| position(self.whole_bytes + at)));
+    }
+
+    /// Puts line ends into the buffer where the protocol has some and the client has sent other bytes, which Redis does not look at:
+    /// a server that does would close the connection, which others may share.
+    #[inline]
+    pub fn fix_line_ends(&mut self, bytes: &mut [u8]) {
+        if !self.odd_line_ends.is_empty() {
+            for at in std::mem::take(&mut self.odd_line_ends) {
+                bytes[at as usize..][..LINE_END.len()].copy_from_slice(LINE_END);
             }
         }
     }

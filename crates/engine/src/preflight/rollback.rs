@@ -3,7 +3,9 @@
 //! `SET guard`, `WATCH guard key ..`, `EVAL begin`, `MULTI`, `EVAL counted`, the members, `EVAL finish`, `EXEC`: one write. The first
 //! script keeps what the keys hold, under a key of ours in the group's slot; it runs under the WATCH, so that what it has kept is what
 //! the members find, or EXEC answers null. Where it cannot keep all of it, it writes the guard, which is watched too: nothing runs.
-//! The second notes how many errors the server has answered so far, within the transaction, for other clients' count as well.
+//! The second notes how many errors the server has answered so far, within the transaction, for other clients' count as well. The
+//! server may have evicted what the first has kept, for each command that is queued; then it keeps the same again: from there on to
+//! the end of the transaction nothing is evicted.
 //! A string is kept as it is, which costs a seventh of DUMP, all else as DUMP gives it.
 //! The third compares that number. If it has grown a member has failed, and each key that is not what it was is restored.
 //!
@@ -20,8 +22,8 @@ use crate::command::{CommandId, Flags, KeyList, Keys, Spec, Table};
 use respguard_resp::request::Args;
 use respguard_resp::{encode, value};
 
-const BEGIN: &str = include_str!("scripts/begin.lua");
-const COUNTED: &str = include_str!("scripts/counted.lua");
+const BEGIN: &str = concat!(include_str!("scripts/keep.lua"), include_str!("scripts/begin.lua"));
+const COUNTED: &str = concat!(include_str!("scripts/keep.lua"), include_str!("scripts/counted.lua"));
 const FINISH: &str = include_str!("scripts/finish.lua");
 
 /// Frames that answer what goes before MULTI.
@@ -139,10 +141,14 @@ impl Rollback {
     /// What goes right before MULTI.
     pub(super) fn write(&self, guard: &[u8], out: &mut Vec<u8>) {
         self.keys.write_behind(&[b"WATCH", guard], out);
+        self.write_keeping(BEGIN, guard, out);
+    }
+
+    fn write_keeping(&self, script: &str, guard: &[u8], out: &mut Vec<u8>) {
         let (count, kept) = ((self.keys.len() + 2).to_string(), kept(guard));
         let (bytes, life) = (self.bytes_max.to_string(), KEPT_FOR.as_millis().to_string());
         self.keys.write_between(
-            &[b"EVAL", BEGIN.as_bytes(), count.as_bytes(), guard, &kept],
+            &[b"EVAL", script.as_bytes(), count.as_bytes(), guard, &kept],
             &[bytes.as_bytes(), life.as_bytes()],
             out,
         );
@@ -150,8 +156,8 @@ impl Rollback {
 
     /// The first command within the transaction.
     pub fn count(&self, guard: &[u8]) -> Vec<u8> {
-        let mut request = Vec::with_capacity(COUNTED.len() + 2 * guard.len() + 64);
-        encode::request(&mut request, &[b"EVAL", COUNTED.as_bytes(), b"2", guard, &kept(guard)]);
+        let mut request = Vec::with_capacity(COUNTED.len() + 256);
+        self.write_keeping(COUNTED, guard, &mut request);
         request
     }
 

@@ -151,3 +151,20 @@ fn inline_and_multibulk_requests_mix() {
     assert_eq!(batch.args(bytes, 2).get(1), Some(&b"a"[..]));
     assert_eq!(table.spec(batch.id(1)).name(), "ping");
 }
+
+#[test]
+fn line_ends_are_fixed_where_they_are_none() {
+    let table = Table::builtin();
+    let sent = b"*1\r\n$4\r\nPINGab*0\rX*2\rX$3\r\rGET\n\n$1\r\nk\r\r*1\r\n$4\r\nPING";
+    for cut in 0..=sent.len() {
+        let (mut batch, mut parser, mut bytes) = (Batch::default(), parser(), sent[..cut].to_vec());
+        batch.parse(&mut parser, &table, &bytes, usize::MAX);
+        batch.fix_line_ends(&mut bytes);
+        bytes.extend_from_slice(&sent[cut..]);
+        assert_eq!(batch.parse(&mut parser, &table, &bytes, usize::MAX), Tail::Partial);
+        batch.fix_line_ends(&mut bytes);
+        assert_eq!(batch.len(), 2, "{cut}");
+        let fixed = b"*1\r\n$4\r\nPING\r\n*0\r\n*2\r\n$3\r\nGET\r\n$1\r\nk\r\n*1\r\n$4\r\nPING";
+        assert_eq!(bytes.escape_ascii().to_string(), fixed.escape_ascii().to_string(), "{cut}");
+    }
+}
