@@ -29,28 +29,29 @@ pub(super) fn plain_length(bytes: &[u8]) -> Option<(u32, usize)> {
     }
 }
 
-/// As `plain_length`, of a line that begins with the byte `KIND`, which counts among those used.
+/// As `plain_length`, of a line that begins with the byte `KIND`, which counts among those used, and ends with a line feed.
 #[inline(always)]
 pub(super) fn length_of<const KIND: u8>(bytes: &[u8]) -> Option<(u32, usize)> {
     short_length_of::<KIND>(bytes).or_else(|| {
         let digits = bytes.strip_prefix(&[KIND])?;
-        plain_length(digits).map(|(length, used)| (length, 1 + used))
+        plain_length(digits).map(|(length, used)| (length, 1 + used)).filter(|(_, used)| bytes[used - 1] == b'\n')
     })
 }
 
-/// The same of one or two digits, which most have: one load tells. The byte used last need not be there.
+/// The same of one or two digits, which most have: one load tells.
 #[inline(always)]
 fn short_length_of<const KIND: u8>(bytes: &[u8]) -> Option<(u32, usize)> {
+    const END: u32 = u16::from_le_bytes(*b"\r\n") as u32;
     let line = u32::from_le_bytes(*bytes.first_chunk()?);
     let byte = |place: u32| line >> (8 * place) & 0xff;
     let digit = |place| byte(place).wrapping_sub(u32::from(b'0'));
     if byte(0) != u32::from(KIND) || digit(1) > 9 {
         return None;
     }
-    if byte(2) == u32::from(b'\r') {
+    if line >> 16 == END {
         return Some((digit(1), 4));
     }
-    let has_two = byte(3) == u32::from(b'\r') && digit(1) > 0 && digit(2) <= 9;
+    let has_two = byte(3) == u32::from(b'\r') && digit(1) > 0 && digit(2) <= 9 && bytes.get(4) == Some(&b'\n');
     has_two.then(|| (10 * digit(1) + digit(2), 5))
 }
 
@@ -113,10 +114,10 @@ pub(crate) fn plain_frame(bytes: &[u8], bulk_bytes_max: u64) -> Option<usize> {
                 return bytes.starts_with(b"$-1\r\n").then_some(5);
             };
             let end = used + length as usize;
-            let is_whole = bytes.get(end..end + 2)? == b"\r\n" && bytes[used - 1] == b'\n';
+            let is_whole = bytes.get(end..end + 2)? == b"\r\n";
             (is_whole && u64::from(length) <= bulk_bytes_max).then_some(end + 2)
         }
-        b':' => length_of::<b':'>(bytes).map(|(_, used)| used).filter(|used| bytes.get(used - 1) == Some(&b'\n')),
+        b':' => length_of::<b':'>(bytes).map(|(_, used)| used),
         b'+' => bytes.starts_with(b"+OK\r\n").then_some(5),
         b'_' => bytes.starts_with(b"_\r\n").then_some(3),
         _ => None,
@@ -168,7 +169,10 @@ mod tests {
             assert_eq!((length_of::<b'$'>(&line), short_length_of::<b'$'>(&line)), (read, read.filter(|_| number < 100)));
             assert_eq!(length_of::<b'*'>(&line), None);
         }
-        for text in ["", "$", "$1", "$1\r", "$\r\n", "$01\r\n", "$-1\r\n", "$x\r\n", "$1x\r\n", "$1\n\r\n", ":1\r\n"] {
+        for text in [
+            "", "$", "$1", "$1\r", "$\r\n", "$01\r\n", "$-1\r\n", "$x\r\n", "$1x\r\n", "$1\n\r\n", ":1\r\n", "$1\rx", "$12\rx",
+            "$123\rx",
+        ] {
             assert_eq!(length_of::<b'$'>(text.as_bytes()), None, "{text:?}");
         }
     }

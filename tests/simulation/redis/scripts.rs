@@ -14,18 +14,16 @@ impl Model {
         if script.contains("acl_check_cmd") && count == 0 || script.ends_with("return 1") && count == 1 {
             return Reply::Integer(1);
         }
-        if script.contains("local keep={") {
-            return self.keep(db, keys, arguments);
-        }
         if script.contains("'HSET',s,'errors'") {
-            let errors = self.errors;
-            return match self.get(db, &keys[1]) {
-                Some(Value::Kept { errors: noted, .. }) => {
-                    *noted = errors;
-                    Reply::Integer(1)
-                }
-                _ => Reply::Integer(0),
-            };
+            return self.count_errors(db, keys, arguments);
+        }
+        if script.contains("the guard could not be set") {
+            if self.get(db, &keys[0]).is_none() {
+                self.write_guard(db, &keys[0]);
+                return Reply::bulk("the guard could not be set");
+            }
+            self.keep(db, keys, arguments);
+            return Reply::Integer(0);
         }
         if script.contains("nothing was kept") {
             return self.finish(db, keys);
@@ -65,11 +63,7 @@ impl Model {
     }
 
     /// Keeps what the keys behind the guard and its own hold.
-    fn keep(&mut self, db: u32, keys: &[String], arguments: &[String]) -> Reply {
-        if self.get(db, &keys[0]).is_none() {
-            self.write_guard(db, &keys[0]);
-            return Reply::bulk("the guard could not be set");
-        }
+    fn keep(&mut self, db: u32, keys: &[String], arguments: &[String]) {
         let mut before = Vec::new();
         for key in &keys[2..] {
             self.get(db, key);
@@ -77,7 +71,18 @@ impl Model {
         }
         let life = Duration::from_millis(arguments[1].parse().unwrap_or(0));
         self.put(db, &keys[1], Value::Kept { before, errors: 0 }, Some(life));
-        Reply::Integer(0)
+    }
+
+    /// Notes how many errors there have been; what is not kept any more is kept again.
+    fn count_errors(&mut self, db: u32, keys: &[String], arguments: &[String]) -> Reply {
+        if !matches!(self.get(db, &keys[1]), Some(Value::Kept { .. })) {
+            self.keep(db, keys, arguments);
+        }
+        let errors = self.errors;
+        if let Some(Value::Kept { errors: noted, .. }) = self.get(db, &keys[1]) {
+            *noted = errors;
+        }
+        Reply::Integer(1)
     }
 
     /// Puts back what was kept where a command has failed since the errors were counted.

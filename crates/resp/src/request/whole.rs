@@ -28,7 +28,7 @@ impl WholeRequests {
     #[inline(always)]
     pub fn bound(&self, input: &[u8], spans: &mut Vec<Span>) -> Option<usize> {
         let (arguments, used) = length_of::<b'*'>(input)?;
-        if arguments == 0 || arguments > self.limits.arguments_max || input.get(used - 1) != Some(&b'\n') {
+        if arguments == 0 || arguments > self.limits.arguments_max {
             return None;
         }
         let input = &input[..input.len().min(self.bytes_max)];
@@ -50,7 +50,7 @@ impl WholeRequests {
         let (length, used) = length_of::<b'$'>(input.get(at..)?)?;
         let start = at + used;
         let end = start + length as usize;
-        let ends = input.get(end..end + PAYLOAD_END_BYTES as usize)? == LINE_END && input[start - 1] == b'\n';
+        let ends = input.get(end..end + PAYLOAD_END_BYTES as usize)? == LINE_END;
         let fits = ends && u64::from(length) <= self.limits.bulk_bytes_max;
         fits.then_some(Span { start: start as u32, end: end as u32 })
     }
