@@ -26,7 +26,7 @@ pub mod key {
 }
 
 macro_rules! words {
-    ($(#[$about:meta])* $name:ident { $($(#[$variant_about:meta])* $variant:ident = $word:literal),+ $(,)? }) => {
+    ($($(#[$about:meta])* $name:ident { $($(#[$variant_about:meta])* $variant:ident = $word:literal),+ $(,)? })+) => {$(
         $(#[$about])*
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         pub enum $name { $($(#[$variant_about])* $variant),+ }
@@ -45,30 +45,22 @@ macro_rules! words {
                 self as usize
             }
         }
-    };
+    )+};
 }
 
 words! {
     /// Which of the proxy's two sides.
     Side { Client = "client", Upstream = "upstream" }
-}
 
-words! {
     /// The way bytes go, seen from the proxy: `In` was read, `Out` was written.
     Direction { In = "in", Out = "out" }
-}
 
-words! {
     /// Why a node of a cluster did not serve a request.
     Redirected { Moved = "moved", Ask = "ask", TryAgain = "try_again", ClusterDown = "cluster_down" }
-}
 
-words! {
     /// What a client's connection came to when it asked for one.
     Admission { Accepted = "accepted", Refused = "refused" }
-}
 
-words! {
     /// What was asked for in one piece.
     RequestClass {
         /// Reads alone, on a connection that clients share.
@@ -78,9 +70,7 @@ words! {
         /// Everything else.
         Others = "others",
     }
-}
 
-words! {
     /// What an upstream connection is doing.
     UpstreamState {
         /// The socket or the handshake is not there yet.
@@ -96,18 +86,14 @@ words! {
         /// Kept for what may be the cure of a server in trouble, or carries it.
         Spare = "spare",
     }
-}
 
-words! {
     /// Where the breaker stands.
     BreakerState {
         Closed = "closed",
         Open = "open",
         HalfOpen = "half_open",
     }
-}
 
-words! {
     /// What became of a group.
     GroupOutcome {
         /// All of it was applied.
@@ -135,9 +121,7 @@ words! {
         /// Only looked at, as its rule says, and nothing failed.
         Observed = "observed",
     }
-}
 
-words! {
     /// What was found out about a group with `resolve` whose connection was lost.
     ResolutionOutcome {
         /// It was not applied, and was sent again.
@@ -151,9 +135,7 @@ words! {
         /// Nobody could be asked, or the answer did not come in time.
         Unknown = "unknown",
     }
-}
 
-words! {
     /// What has changed about the servers behind the proxy.
     TopologyChange {
         /// A server has become the primary.
@@ -163,9 +145,7 @@ words! {
         /// Other nodes of a cluster serve other slots.
         Slots = "slots",
     }
-}
 
-words! {
     /// Why a client was closed for what it made the proxy keep.
     EarlyClose {
         /// Others waited for what it did not read.
@@ -175,9 +155,7 @@ words! {
         /// What it sent was unfinished and too large.
         Unfinished = "unfinished",
     }
-}
 
-words! {
     /// What is sent once more.
     RetryKind {
         /// A group whose connection was lost.
@@ -189,9 +167,7 @@ words! {
         /// What a server has refused that is no primary any more.
         Refused = "refused",
     }
-}
 
-words! {
     /// What came of ending a connection that was lost, by its id.
     KillOutcome {
         /// It was still there.
@@ -203,9 +179,7 @@ words! {
         /// No answer; it is tried again.
         Unanswered = "unanswered",
     }
-}
 
-words! {
     /// What came of waiting for the rest of a group.
     HoldOutcome {
         /// The rest came.
@@ -215,9 +189,7 @@ words! {
         /// Something else came.
         Broken = "broken",
     }
-}
 
-words! {
     /// In what some commands failed and others did not.
     FailureScope {
         Pipeline = "pipeline",
@@ -225,9 +197,7 @@ words! {
         /// A client's own MULTI.
         Transaction = "transaction",
     }
-}
 
-words! {
     /// What a look at a key's TTL found.
     TtlOutcome {
         /// A TTL within the rule's bounds.
@@ -251,9 +221,7 @@ words! {
         /// No answer, or one that cannot be read.
         Unanswered = "unanswered",
     }
-}
 
-words! {
     /// What came of reading the configuration again.
     ReloadOutcome {
         /// Its rules are in force.
@@ -263,9 +231,7 @@ words! {
         /// There is no file to read, or it cannot be read; the rules before are in force.
         Unreadable = "unreadable",
     }
-}
 
-words! {
     /// What an audit of a relation came to; the later, the worse.
     AuditOutcome {
         /// Nothing is broken.
@@ -283,9 +249,7 @@ words! {
         /// It did not come to its end.
         Failed = "failed",
     }
-}
 
-words! {
     /// What a REST request asks for.
     RestEndpoint {
         /// One command, in the path or in the body.
@@ -296,9 +260,7 @@ words! {
         Psubscribe = "psubscribe",
         Monitor = "monitor",
     }
-}
 
-words! {
     /// What a repair did with something.
     RepairAction {
         /// A key was deleted.
@@ -308,17 +270,13 @@ words! {
         /// It was put back.
         Undo = "undo",
     }
-}
 
-words! {
     /// Which way a value went whose key has a compress rule.
     ValueDirection {
         Read = "read",
         Write = "write",
     }
-}
 
-words! {
     /// Whose bytes are counted.
     ValueForm {
         /// The client's.
@@ -326,9 +284,7 @@ words! {
         /// The server's.
         Stored = "stored",
     }
-}
 
-words! {
     /// The HTTP status that a REST request is answered.
     RestCode {
         Ok = "200",
@@ -345,9 +301,7 @@ words! {
         /// Any other.
         Other = "other",
     }
-}
 
-words! {
     /// The kinds of rule a configuration holds.
     RuleKind { Group = "group", Ttl = "ttl", Degrade = "degrade", Expect = "expect", Guard = "guard", Relation = "relation",
         Compress = "compress" }
