@@ -120,6 +120,11 @@ impl Spec {
         &self.name
     }
 
+    /// Its name as people write it: `CLIENT LIST`.
+    pub fn shown_name(&self) -> String {
+        self.name.to_ascii_uppercase().replace('|', " ")
+    }
+
     /// Whether it takes the fast path if no rule matches: it does nothing to its connection and has the ordinary deadline.
     #[inline]
     pub fn is_ordinary(&self) -> bool {
