@@ -63,9 +63,7 @@ impl<'a> Session<'a> {
     pub async fn open(sentinels: &'a Sentinels, address: &Address) -> Result<Session<'a>, SentinelError> {
         let asking = SentinelConnection::open(sentinels, address).await?;
         let mut listening = SentinelConnection::open(sentinels, address).await?;
-        let mut request = Vec::new();
-        encode::request(&mut request, &[b"SUBSCRIBE", SWITCH_CHANNEL]);
-        let reply = within(sentinels.timeout, listening.ask(&request)).await?;
+        let reply = within(sentinels.timeout, listening.ask(&encode::requests(&[&[b"SUBSCRIBE", SWITCH_CHANNEL]]))).await?;
         if value::is_error(&reply) {
             return Err(SentinelError::Refused(String::from_utf8_lossy(value::error_text(&reply)).into()));
         }
@@ -125,9 +123,7 @@ impl SentinelConnection {
         let mut talk = SentinelConnection { stream, buffer: BytesMut::new(), scanner, scanned: 0 };
         if let Some(login) = &sentinels.login {
             let reports: Vec<&[u8]> = std::iter::once(&b"AUTH"[..]).chain(login.arguments()).collect();
-            let mut request = Vec::new();
-            encode::request(&mut request, &reports);
-            let reply = talk.ask(&request).await?;
+            let reply = talk.ask(&encode::requests(&[&reports])).await?;
             if value::is_error(&reply) {
                 return Err(SentinelError::Refused(String::from_utf8_lossy(value::error_text(&reply)).into()));
             }
