@@ -271,7 +271,7 @@ pub(super) fn time(seconds: u64) -> String {
     }
 }
 
-/// `name=value` of a URL's query (<https://url.spec.whatwg.org/#percent-encoded-bytes>), for a value that is there.
+/// `&name=value` of a URL's query (<https://url.spec.whatwg.org/#percent-encoded-bytes>), for a value that is there.
 pub(super) fn parameter(name: &str, value: Option<&str>) -> String {
     const ENCODED: AsciiSet = NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
     value.map(|value| format!("&{name}={}", utf8_percent_encode(value, &ENCODED))).unwrap_or_default()
@@ -302,7 +302,8 @@ mod tests {
 
     #[test]
     fn a_value_in_a_query_keeps_its_bytes() {
-        assert_eq!(query("a b&c=é"), "a%20b%26c%3D%C3%A9");
+        assert_eq!(parameter("q", Some("a b&c=é")), "&q=a%20b%26c%3D%C3%A9");
+        assert_eq!(parameter("q", None), "");
     }
 
     #[test]
