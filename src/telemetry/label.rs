@@ -48,6 +48,8 @@ macro_rules! words {
     )+};
 }
 
+pub(super) use words;
+
 words! {
     /// Which of the proxy's two sides.
     Side { Client = "client", Upstream = "upstream" }
