@@ -17,11 +17,9 @@ use std::time::Duration;
 
 use crate::command::Table;
 
-use super::by_command::ByCommand;
+use super::by_command::{ByCommand, CommandRules};
 use super::compress::CompressRules;
 use super::degrade::{DegradeRule, DegradeRules};
-use super::expect::Expects;
-use super::guard::Guards;
 use super::recognise::Groups;
 use super::rule::{DegradedReads, DegradedWrites, KeyForm, TtlAction, Written, WrittenDegrade, WrittenTtl};
 use super::ttl::{Sample, TtlRule, TtlRules};
@@ -69,8 +67,8 @@ pub fn compile(written: &Written, table: &Table) -> Result<Policy, Vec<RuleError
         guard_prefix: written.pipeline.guard_prefix.as_str().into(),
         groups: Groups::new(rules(groups), table),
         ttls: TtlRules::new(rules(ttls)),
-        expects: Expects::new(rules(expects), table),
-        guards: Guards::new(rules(guards), table),
+        expects: CommandRules::new(rules(expects), table),
+        guards: CommandRules::new(rules(guards), table),
         degrades: DegradeRules::new(rules(degrades)),
         relations: rules(relations),
         compresses: CompressRules::new(rules(compresses)),

@@ -48,7 +48,7 @@ words! {
     }
 
     /// The level of atomicity that was asked for.
-    WrittenAtomic {
+    Atomic {
         /// It is passed on untouched; each partial failure is reported.
         Observe = "observe",
         /// It is sent as one MULTI .. EXEC.
@@ -70,7 +70,7 @@ words! {
     }
 
     /// In which order a group's members may come.
-    WrittenOrder {
+    Order {
         /// As they are written.
         #[default]
         Written = "written",
