@@ -235,13 +235,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_parameter_stands_in_a_query_whatever_it_is() {
-        assert_eq!(parameter("id", Some("19a-00ff.blob-pairs.3")), "id=19a-00ff.blob-pairs.3");
-        assert_eq!(parameter("relation", Some("a&b c")), "relation=a%26b%20c");
-        assert_eq!(parameter("relation", None), "");
-    }
-
-    #[test]
     fn no_more_is_removed_than_can_be_kept() {
         assert_eq!(max("1"), Ok(1));
         assert!(max("0").is_err() && max("100001").is_err() && max("x").is_err());

@@ -301,9 +301,10 @@ mod tests {
     }
 
     #[test]
-    fn a_value_in_a_query_keeps_its_bytes() {
-        assert_eq!(parameter("q", Some("a b&c=é")), "&q=a%20b%26c%3D%C3%A9");
-        assert_eq!(parameter("q", None), "");
+    fn a_parameter_stands_in_a_query_whatever_it_is() {
+        assert_eq!(parameter("id", Some("19a-00ff.blob-pairs.3")), "&id=19a-00ff.blob-pairs.3");
+        assert_eq!(parameter("relation", Some("a&b c=é")), "&relation=a%26b%20c%3D%C3%A9");
+        assert_eq!(parameter("relation", None), "");
     }
 
     #[test]
