@@ -29,7 +29,7 @@
 //! ```text
 //! telemetry < {address, change_notifier, clock, health, last_answered, memory_budget, network, offenders, pipe, retries,
 //!   server_limits, splice, stable_map, tls, watch, whole_limits}
-//!   < {stream, recording, topology} < {context, front} < upstream < {recheck, sentinel, cluster}
+//!   < {stream, recording, topology} < {context, frames, front} < upstream < {recheck, sentinel, cluster}
 //!   < {findings, registry, users, http, jobs, off_thread, origin} < {exchange, admin}
 //!   < client < rest < worker < config < {server, explain, remote} < cli < main
 //! ```

@@ -141,7 +141,7 @@ pub(super) fn ttl_effect(effect: TtlEffect) -> String {
 
 /// What a PTTL of the proxy's own is good for.
 pub(super) fn probe(probe: &Probe, table: &Table) -> String {
-    let command = table.spec(probe.command).shown_name();
+    let command = table.spec(probe.command).shown();
     if probe.before {
         format!("to know which TTL {command} drops")
     } else {

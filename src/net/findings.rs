@@ -7,8 +7,9 @@ use crate::net::context::Context;
 use crate::net::recheck::{Recheck, violation};
 use crate::net::upstream::lane::{Lane, TtlFixPermission};
 use crate::telemetry::compressed;
-use crate::telemetry::label::{FailureScope, GroupOutcome, ResolutionOutcome, RetryKind, TtlOutcome, ValueDirection};
-use respguard_engine::pipeline::finding::{Direction, Finding, Outcome, Place, Resolution, TtlState};
+use crate::telemetry::label::{RetryKind, TtlOutcome};
+use respguard_engine::pipeline::finding::{Finding, Resolution, TtlState};
+use respguard_engine::pipeline::permission::Permission;
 use respguard_engine::pipeline::probe::Probe;
 use respguard_engine::pipeline::violation::Kind;
 
@@ -20,26 +21,25 @@ pub fn conclude(context: &Rc<Context>, peer: &str, lane: &Rc<Lane>, found: &mut 
         match finding {
             Finding::Violation(violation) => context.reporter.violation(violation, &peer),
             Finding::Group { index, outcome } => {
-                context.metrics.group(index, group_outcome(outcome));
+                context.metrics.group(index, outcome);
                 if let Some(read_at) = context.answering.get() {
                     context.metrics.observe_group(index, clock::now().saturating_duration_since(read_at));
                 }
             }
-            Finding::PartialFailure(place) => context.metrics.partial_failure(failure_scope(place)),
+            Finding::PartialFailure(place) => context.metrics.partial_failure(place),
             Finding::Ttl { probe, state } => conclude_ttl(context, peer, lane, probe, state),
-            Finding::SetnxFixRefused { rule } => stop_setnx_fix(context, lane, &rule),
-            Finding::TtlFixRefused { rule } => stop_ttl_fix(context, lane, &rule),
+            Finding::TtlFixRefused { permission, rule } => stop_ttl_fix(context, lane, permission, &rule),
             Finding::Resolution(resolution) => {
                 if resolution == Resolution::Resent {
                     context.metrics.retried(RetryKind::Group, 1);
                 }
-                context.metrics.resolution(resolution_outcome(resolution));
+                context.metrics.resolution(resolution);
             }
             Finding::Killed(kill) => context.killed(kill),
             Finding::RetryRefused => context.metrics.retry_refused(RetryKind::Group, 1),
             Finding::CloseUpstream => close = true,
             Finding::Packed { rule, direction, original, stored } => {
-                compressed::count_value(&rule, value_direction(direction), original, stored);
+                compressed::count_value(&rule, direction, original, stored);
             }
             Finding::Corrupt { rule } => {
                 tracing::warn!(rule = %rule, "a compressed value cannot be decompressed");
@@ -80,61 +80,14 @@ fn conclude_ttl(context: &Rc<Context>, peer: &str, lane: &Rc<Lane>, probe: Probe
     context.metrics.ttl_check(probe.index, outcome);
 }
 
-/// Writes of this lane's user are no longer fixed: what would be added to them is refused, and they with it.
-pub fn stop_ttl_fix(context: &Context, lane: &Lane, rule: &str) {
-    if lane.ttl_fix.replace(TtlFixPermission::Refused) != TtlFixPermission::Refused {
-        tracing::warn!(user = %String::from_utf8_lossy(lane.key.user()), rule, "this user may not run PEXPIRE: its writes are no longer fixed, only checked");
+/// What a TTL rule makes of writes is refused to this lane's user, and they with it: they go out as they are from now on.
+pub fn stop_ttl_fix(context: &Context, lane: &Lane, permission: Permission, rule: &str) {
+    if lane.permission(permission).replace(TtlFixPermission::Refused) != TtlFixPermission::Refused {
+        let (command, so) = match permission {
+            Permission::Expire => ("PEXPIRE", "its writes are no longer fixed, only checked"),
+            Permission::Set => ("SET", "its SETNX are not fixed, only checked"),
+        };
+        tracing::warn!(user = %String::from_utf8_lossy(lane.key.user()), rule, "this user may not run {command}: {so}");
         context.metrics.ttl_check(context.metrics.ttl_row(rule), TtlOutcome::Unfixed);
-    }
-}
-
-/// SETNX of this lane's user is no longer sent as SET, which is refused.
-pub fn stop_setnx_fix(context: &Context, lane: &Lane, rule: &str) {
-    if lane.setnx_fix.replace(TtlFixPermission::Refused) != TtlFixPermission::Refused {
-        tracing::warn!(user = %String::from_utf8_lossy(lane.key.user()), rule, "this user may not run SET: its SETNX are not fixed, only checked");
-        context.metrics.ttl_check(context.metrics.ttl_row(rule), TtlOutcome::Unfixed);
-    }
-}
-
-/// The label of what became of a group.
-pub fn group_outcome(outcome: Outcome) -> GroupOutcome {
-    match outcome {
-        Outcome::Applied => GroupOutcome::Applied,
-        Outcome::Torn => GroupOutcome::Torn,
-        Outcome::Failed => GroupOutcome::Failed,
-        Outcome::Aborted => GroupOutcome::Aborted,
-        Outcome::Refused => GroupOutcome::Refused,
-        Outcome::Unguarded => GroupOutcome::Unguarded,
-        Outcome::Unwrapped => GroupOutcome::Unwrapped,
-        Outcome::Unknown => GroupOutcome::Unknown,
-        Outcome::Observed => GroupOutcome::Observed,
-        Outcome::Committed => GroupOutcome::Committed,
-        Outcome::RolledBack => GroupOutcome::RolledBack,
-        Outcome::Duplicate => GroupOutcome::Duplicate,
-    }
-}
-
-fn resolution_outcome(resolution: Resolution) -> ResolutionOutcome {
-    match resolution {
-        Resolution::Resent => ResolutionOutcome::Resent,
-        Resolution::Committed => ResolutionOutcome::Committed,
-        Resolution::Aborted => ResolutionOutcome::Aborted,
-        Resolution::Denied => ResolutionOutcome::Denied,
-        Resolution::Unknown => ResolutionOutcome::Unknown,
-    }
-}
-
-fn value_direction(direction: Direction) -> ValueDirection {
-    match direction {
-        Direction::Read => ValueDirection::Read,
-        Direction::Write => ValueDirection::Write,
-    }
-}
-
-fn failure_scope(place: Place) -> FailureScope {
-    match place {
-        Place::Pipeline => FailureScope::Pipeline,
-        Place::Group => FailureScope::Group,
-        Place::Transaction => FailureScope::Transaction,
     }
 }

@@ -7,7 +7,6 @@ use std::time::Instant;
 use tracing::{info, warn};
 
 use crate::telemetry::gauge;
-use crate::telemetry::label::BreakerState;
 use crate::telemetry::readiness::Readiness;
 use respguard_engine::link::breaker::{Breaker, Sample, State, Thresholds};
 
@@ -18,7 +17,7 @@ pub struct SharedBreaker(Option<Arc<Mutex<Breaker>>>);
 impl SharedBreaker {
     /// A closed breaker.
     pub fn new(thresholds: Thresholds, now: Instant) -> SharedBreaker {
-        gauge::set_breaker_state(BreakerState::Closed);
+        gauge::set_breaker_state(State::Closed);
         SharedBreaker(Some(Arc::new(Mutex::new(Breaker::new(thresholds, now)))))
     }
 
@@ -26,7 +25,7 @@ impl SharedBreaker {
     pub fn state(&self) -> Option<&'static str> {
         let breaker = self.0.as_ref()?;
         let state = breaker.lock().unwrap_or_else(PoisonError::into_inner).state();
-        Some(shown(state).as_str())
+        Some(state.as_str())
     }
 }
 
@@ -121,22 +120,13 @@ impl Health {
     }
 
     fn show(&self, state: State) {
-        let shown = shown(state);
-        gauge::count_breaker_transition(shown);
-        gauge::set_breaker_state(shown);
+        gauge::count_breaker_transition(state);
+        gauge::set_breaker_state(state);
         self.readiness.breaker(state != State::Closed);
         match state {
             State::Closed => info!("the breaker has closed: requests go to the server again"),
             State::Open => warn!("the breaker has opened: requests are refused"),
             State::HalfOpen => info!("the breaker is half open: the server is being probed"),
         }
-    }
-}
-
-fn shown(state: State) -> BreakerState {
-    match state {
-        State::Closed => BreakerState::Closed,
-        State::Open => BreakerState::Open,
-        State::HalfOpen => BreakerState::HalfOpen,
     }
 }

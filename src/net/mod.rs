@@ -9,6 +9,7 @@ pub mod cluster;
 pub mod context;
 pub mod exchange;
 pub mod findings;
+pub mod frames;
 pub mod front;
 pub mod health;
 pub mod http;

@@ -41,8 +41,7 @@ impl Recheck {
     }
 
     fn ask(self, context: Rc<Context>, lane: &Lane) {
-        let mut request = Vec::with_capacity(32 + self.probe.key.len());
-        encode::request(&mut request, &[b"PTTL", &self.probe.key]);
+        let request = encode::request_frame(&[b"PTTL", &self.probe.key]);
         lane.call(&request, move |answer| match answer {
             Answer::Reply(reply) => match value::integer(reply) {
                 Some(ttl) => self.report(&context, Some(ttl)),

@@ -13,6 +13,17 @@ use super::address::Address;
 use super::splice::{SplicePipe, write_now};
 use super::tls::{Acceptor, Connector};
 
+/// The same for both kinds of socket that are no more than that, and something else for TLS.
+macro_rules! plain {
+    ($stream:expr, $socket:ident, $of_plain:expr, $of_tls:expr) => {
+        match $stream {
+            Stream::Tcp($socket) => $of_plain,
+            Stream::Unix($socket) => $of_plain,
+            Stream::Tls(_) => $of_tls,
+        }
+    };
+}
+
 /// TCP, with or without TLS, or a unix socket.
 #[derive(Debug)]
 pub enum Stream {
@@ -108,12 +119,8 @@ fn poll_read_all(stream: &mut TlsStream<TcpStream>, cx: &mut Context<'_>, buf: &
 impl Stream {
     /// False when nothing can be read now; the task is woken when that has changed.
     pub fn may_read(&self, cx: &mut Context<'_>) -> bool {
-        match self {
-            Stream::Tcp(socket) => socket.poll_read_ready(cx).is_ready(),
-            Stream::Unix(socket) => socket.poll_read_ready(cx).is_ready(),
-            // What the socket has given may not have been read yet.
-            Stream::Tls(_) => true,
-        }
+        // What TLS' socket has given may not have been read yet.
+        plain!(self, socket, socket.poll_read_ready(cx).is_ready(), true)
     }
 
     /// Writes what the socket takes at once, without asking whether it is the task's turn: a task that writes for many
@@ -122,11 +129,7 @@ impl Stream {
     /// # Errors
     /// `WouldBlock` where nothing is taken; any other error comes again when the bytes are written by `poll_write`.
     pub fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
-        match self {
-            Stream::Tcp(socket) => socket.try_write(bytes),
-            Stream::Unix(socket) => socket.try_write(bytes),
-            Stream::Tls(_) => Err(io::ErrorKind::WouldBlock.into()),
-        }
+        plain!(self, socket, socket.try_write(bytes), Err(io::ErrorKind::WouldBlock.into()))
     }
 
     /// True when its bytes are those of the conversation, so that they can be moved without being read.
@@ -140,17 +143,13 @@ impl Stream {
     /// The socket's own; it is no plain one.
     pub fn poll_fill(&self, pipe: &mut SplicePipe, most: usize, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         loop {
-            let moved = match self {
-                Stream::Tcp(socket) => {
-                    ready!(socket.poll_read_ready(cx))?;
-                    socket.try_io(Interest::READABLE, || pipe.fill(socket, most))
-                }
-                Stream::Unix(socket) => {
-                    ready!(socket.poll_read_ready(cx))?;
-                    socket.try_io(Interest::READABLE, || pipe.fill(socket, most))
-                }
-                Stream::Tls(_) => Err(io::ErrorKind::Unsupported.into()),
-            };
+            ready!(plain!(self, socket, socket.poll_read_ready(cx), Poll::Ready(Ok(()))))?;
+            let moved = plain!(
+                self,
+                socket,
+                socket.try_io(Interest::READABLE, || pipe.fill(socket, most)),
+                Err(io::ErrorKind::Unsupported.into())
+            );
             if !would_block(&moved) {
                 return Poll::Ready(moved);
             }
@@ -163,17 +162,13 @@ impl Stream {
     /// The socket's own; it is no plain one.
     pub fn poll_empty(&self, pipe: &mut SplicePipe, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         loop {
-            let moved = match self {
-                Stream::Tcp(socket) => {
-                    ready!(socket.poll_write_ready(cx))?;
-                    socket.try_io(Interest::WRITABLE, || pipe.empty(socket))
-                }
-                Stream::Unix(socket) => {
-                    ready!(socket.poll_write_ready(cx))?;
-                    socket.try_io(Interest::WRITABLE, || pipe.empty(socket))
-                }
-                Stream::Tls(_) => Err(io::ErrorKind::Unsupported.into()),
-            };
+            ready!(plain!(self, socket, socket.poll_write_ready(cx), Poll::Ready(Ok(()))))?;
+            let moved = plain!(
+                self,
+                socket,
+                socket.try_io(Interest::WRITABLE, || pipe.empty(socket)),
+                Err(io::ErrorKind::Unsupported.into())
+            );
             if !would_block(&moved) {
                 return Poll::Ready(moved);
             }
@@ -185,11 +180,7 @@ impl Stream {
     /// # Errors
     /// The socket's own, `WouldBlock` among them when it takes no more; it is no plain one.
     pub fn empty_now(&self, pipe: &mut SplicePipe) -> io::Result<usize> {
-        match self {
-            Stream::Tcp(socket) => pipe.empty(socket),
-            Stream::Unix(socket) => pipe.empty(socket),
-            Stream::Tls(_) => Err(io::ErrorKind::Unsupported.into()),
-        }
+        plain!(self, socket, pipe.empty(socket), Err(io::ErrorKind::Unsupported.into()))
     }
 
     /// The same with bytes.
@@ -197,20 +188,12 @@ impl Stream {
     /// # Errors
     /// As above.
     pub fn write_now(&self, bytes: &[u8]) -> io::Result<usize> {
-        match self {
-            Stream::Tcp(socket) => write_now(socket, bytes),
-            Stream::Unix(socket) => write_now(socket, bytes),
-            Stream::Tls(_) => Err(io::ErrorKind::Unsupported.into()),
-        }
+        plain!(self, socket, write_now(socket, bytes), Err(io::ErrorKind::Unsupported.into()))
     }
 
     /// True when nobody has been told that the socket has room for what is in the pipe.
     pub fn has_forgotten(&self, pipe: &mut SplicePipe, now: Instant) -> bool {
-        match self {
-            Stream::Tcp(socket) => pipe.is_forgotten(socket, now),
-            Stream::Unix(socket) => pipe.is_forgotten(socket, now),
-            Stream::Tls(_) => false,
-        }
+        plain!(self, socket, pipe.is_forgotten(socket, now), false)
     }
 
     /// True when the other side sends nothing more, although not all that it has sent has been read.

@@ -132,11 +132,13 @@ pub async fn run(setup: Setup) {
         left: Notify::new(),
     });
     let rest = rest.map(|(front, mailbox)| Rest::new(front, &shared, mailbox));
-    let on_tick = tokio::task::spawn_local(on_tick(Rc::clone(&shared)));
-    let primary = tokio::task::spawn_local(follow_primary(Rc::clone(&shared)));
-    let cluster = tokio::task::spawn_local(follow_cluster(Rc::clone(&shared)));
-    let watch = tokio::task::spawn_local(watch(Rc::clone(&shared)));
-    let flush = tokio::task::spawn_local(flush(Rc::clone(&shared), rest.clone(), flushes));
+    let tasks = [
+        tokio::task::spawn_local(on_tick(Rc::clone(&shared))),
+        tokio::task::spawn_local(follow_primary(Rc::clone(&shared))),
+        tokio::task::spawn_local(follow_cluster(Rc::clone(&shared))),
+        tokio::task::spawn_local(watch(Rc::clone(&shared))),
+        tokio::task::spawn_local(flush(Rc::clone(&shared), rest.clone(), flushes)),
+    ];
     let acceptor = setup.acceptor;
     let is_empty = || shared.clients.borrow().is_empty() && rest.as_ref().is_none_or(|rest| rest.is_empty());
     while !(shared.context.draining.get() && is_empty()) {
@@ -149,11 +151,7 @@ pub async fn run(setup: Setup) {
             },
         }
     }
-    on_tick.abort();
-    watch.abort();
-    flush.abort();
-    primary.abort();
-    cluster.abort();
+    tasks.iter().for_each(|task| task.abort());
     shared.pool.close();
     shared.context.metrics.kept_bytes(0);
     shared.context.metrics.flush();
@@ -326,12 +324,12 @@ async fn on_tick(shared: Rc<WorkerShared>) {
 fn make_room(shared: &WorkerShared, wait: Duration) {
     let long_ago = clock::now().checked_sub(wait);
     let living: Vec<_> = shared.clients.borrow().values().filter_map(Weak::upgrade).collect();
-    let size = |exchange: &Rc<Exchange>| Some((exchange.lane().key.login.is_none(), exchange.short_since(long_ago?)?));
+    let size = |exchange: &Rc<Exchange>| Some((exchange.lane().key.login.is_none(), exchange.buffered.short_since(long_ago?)?));
     let mut waiting: Vec<_> = living.iter().filter_map(|exchange| Some((size(exchange)?, exchange))).collect();
     waiting.sort_unstable_by_key(|(size, _)| std::cmp::Reverse(*size));
     waiting.iter().take(REFUSED_AT_ONCE).for_each(|(_, exchange)| exchange.refuse_room());
     let room = shared.context.kept.allowance(2);
-    for (exchange, bytes) in living.iter().filter_map(|exchange| Some((exchange, exchange.short_since(clock::now())?))) {
+    for (exchange, bytes) in living.iter().filter_map(|exchange| Some((exchange, exchange.buffered.short_since(clock::now())?))) {
         // The others are looked at again, but need not look themselves.
         if bytes < room {
             exchange.wake();

@@ -82,7 +82,7 @@ pub(super) fn absent<'p>(policy: &'p Policy, table: &Table) -> Vec<(&'p str, Str
     for (rule, id) in policy.commands() {
         let spec = table.spec(id);
         let since = command::since(spec.name()).map(|since| format!(" (since {since})")).unwrap_or_default();
-        let found = (rule, spec.shown_name() + &since);
+        let found = (rule, spec.shown() + &since);
         if !spec.present && !absent.contains(&found) {
             absent.push(found);
         }

@@ -1,5 +1,11 @@
 //! The closed sets of label values.
 
+pub use respguard_engine::link::breaker::State as BreakerState;
+pub use respguard_engine::pipeline::finding::{
+    Direction as ValueDirection, Outcome as GroupOutcome, Place as FailureScope, Resolution as ResolutionOutcome,
+};
+use respguard_engine::words;
+
 /// Label keys.
 pub mod key {
     pub const ACTION: &str = "action";
@@ -24,31 +30,6 @@ pub mod key {
     pub const WHERE: &str = "where";
     pub const WORKER: &str = "worker";
 }
-
-macro_rules! words {
-    ($($(#[$about:meta])* $name:ident { $($(#[$variant_about:meta])* $variant:ident = $word:literal),+ $(,)? })+) => {$(
-        $(#[$about])*
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-        pub enum $name { $($(#[$variant_about])* $variant),+ }
-
-        impl $name {
-            /// Every variant once, in the order of declaration.
-            pub const ALL: [$name; [$($word),+].len()] = [$($name::$variant),+];
-
-            /// The variant's one word.
-            pub const fn as_str(self) -> &'static str {
-                match self { $($name::$variant => $word),+ }
-            }
-
-            /// The variant's place in `ALL`.
-            pub const fn index(self) -> usize {
-                self as usize
-            }
-        }
-    )+};
-}
-
-pub(super) use words;
 
 words! {
     /// Which of the proxy's two sides.
@@ -87,55 +68,6 @@ words! {
         Idle = "idle",
         /// Kept for what may be the cure of a server in trouble, or carries it.
         Spare = "spare",
-    }
-
-    /// Where the breaker stands.
-    BreakerState {
-        Closed = "closed",
-        Open = "open",
-        HalfOpen = "half_open",
-    }
-
-    /// What became of a group.
-    GroupOutcome {
-        /// All of it was applied.
-        Applied = "applied",
-        /// Some members were applied and others failed.
-        Torn = "torn",
-        /// Every member failed.
-        Failed = "failed",
-        /// Nothing of it was applied.
-        Aborted = "aborted",
-        /// Nothing of it was applied, because a member would have failed.
-        Refused = "refused",
-        /// It was applied although its preflight did not run.
-        Unguarded = "unguarded",
-        /// It passed whole or in parts without a transaction.
-        Unwrapped = "unwrapped",
-        /// Nobody can say what was applied.
-        Unknown = "unknown",
-        /// Applied, and its replies were lost with their connection.
-        Committed = "committed",
-        /// A member failed, and all is as it was before.
-        RolledBack = "rolled_back",
-        /// Applied before, and not again.
-        Duplicate = "duplicate",
-        /// Only looked at, as its rule says, and nothing failed.
-        Observed = "observed",
-    }
-
-    /// What was found out about a group with `resolve` whose connection was lost.
-    ResolutionOutcome {
-        /// It was not applied, and was sent again.
-        Resent = "resent",
-        /// It was applied.
-        Committed = "committed",
-        /// It was not applied, and was not sent again.
-        Aborted = "aborted",
-        /// The server does not let this user find out.
-        Denied = "denied",
-        /// Nobody could be asked, or the answer did not come in time.
-        Unknown = "unknown",
     }
 
     /// What has changed about the servers behind the proxy.
@@ -190,14 +122,6 @@ words! {
         Expired = "expired",
         /// Something else came.
         Broken = "broken",
-    }
-
-    /// In what some commands failed and others did not.
-    FailureScope {
-        Pipeline = "pipeline",
-        Group = "group",
-        /// A client's own MULTI.
-        Transaction = "transaction",
     }
 
     /// What a look at a key's TTL found.
@@ -271,12 +195,6 @@ words! {
         Remove = "remove",
         /// It was put back.
         Undo = "undo",
-    }
-
-    /// Which way a value went whose key has a compress rule.
-    ValueDirection {
-        Read = "read",
-        Write = "write",
     }
 
     /// Whose bytes are counted.

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::gauge;
-use super::label::words;
+use respguard_engine::words;
 
 words! {
     /// Why a process is not ready.

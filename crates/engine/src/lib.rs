@@ -7,10 +7,12 @@
 //! this list:
 //!
 //! ```text
-//! command < {preflight, packed, route} < {session, policy, link} < {pipeline, learn}
+//! words < command < {preflight, packed, route} < {session, policy, link} < {pipeline, learn}
 //! ```
 
 #![warn(missing_docs, unreachable_pub, clippy::missing_errors_doc)]
+
+mod words;
 
 pub mod command;
 

@@ -15,6 +15,13 @@ pub fn error(out: &mut Vec<u8>, text: &str) {
     line(out, b'-', text.as_bytes());
 }
 
+/// The same as a reply of its own.
+pub fn error_reply(text: &str) -> Vec<u8> {
+    let mut reply = Vec::with_capacity(text.len() + 3);
+    error(&mut reply, text);
+    reply
+}
+
 /// `+text`: a simple string. Line breaks in `text` become spaces.
 pub fn simple(out: &mut Vec<u8>, text: &str) {
     line(out, b'+', text.as_bytes());
@@ -71,6 +78,14 @@ pub fn request(out: &mut Vec<u8>, args: &[&[u8]]) {
     for arg in args {
         bulk(out, arg);
     }
+}
+
+/// The same as a frame of its own.
+pub fn request_frame(args: &[&[u8]]) -> Vec<u8> {
+    let bulks: usize = args.iter().map(|arg| arg.len() + BULK_FRAMING_MAX).sum();
+    let mut frame = Vec::with_capacity(HEAD_BYTES_MAX + bulks);
+    request(&mut frame, args);
+    frame
 }
 
 /// Several requests, one behind the other.

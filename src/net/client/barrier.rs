@@ -85,7 +85,7 @@ impl Connection {
 
     /// What stood in a transaction that has not run is planned again, in its place.
     fn take_returned(&mut self) {
-        let returned = self.exchange.take_returned();
+        let returned = self.exchange.state.borrow_mut().slots.take_returned();
         self.dialogue.note_carried(returned.refused);
         // It has waited as long as it may.
         let since = clock::now().checked_sub(self.shared.context.policy().hold.max).unwrap_or_else(clock::now);
@@ -200,8 +200,7 @@ impl Connection {
         if self.shared.context.health.refuses() {
             return Err(NoLane::Unavailable);
         }
-        let mut request = Vec::new();
-        encode::request(&mut request, &[b"SELECT", lane.key.db.to_string().as_bytes()]);
+        let request = encode::request_frame(&[b"SELECT", lane.key.db.to_string().as_bytes()]);
         let reply = ask(&lane.shared(), &request, self.shared.pool.settings.request_timeout).await.ok_or(NoLane::Unavailable)?;
         match value::is_error(&reply) {
             true => Err(NoLane::Refused(Refusal { step: Step::Select, reply: reply.into() })),

@@ -75,7 +75,7 @@ impl Asker<'_> {
             }
             (Some(word), Some(_)) if word.eq_ignore_ascii_case(b"id") => {
                 // What is no id was refused by the server; no client has an id that is not positive.
-                (3..args.len()).filter_map(|at| id_argument(args, at)).filter_map(|id| self.registry.client(id)).collect()
+                args.from(3).iter().filter_map(id_of).filter_map(|id| self.registry.client(id)).collect()
             }
             _ => return encode::error(out, "ERR syntax error"),
         };
@@ -88,30 +88,24 @@ impl Asker<'_> {
 
     /// <https://redis.io/docs/latest/commands/client-kill/>
     fn kill(&self, args: Args<'_>) -> LocalReply {
+        let is_by_address = args.len() == 3;
+        let filter = match is_by_address {
+            true => Ok(Filter { peer: args.get(2).map(Into::into), ..Filter::default() }),
+            false => Filter::read(args),
+        };
+        let filter = match filter {
+            Ok(filter) => filter,
+            Err(error) => return LocalReply { reply: encode::error_reply(&error), killed: Vec::new() },
+        };
+        let taken = |other: &Arc<Client>| filter.takes(other, self.kind(other), self.client.id) && other.kill();
+        let killed: Vec<_> = self.registry.clients().into_iter().filter(taken).collect();
         let mut reply = Vec::new();
-        if args.len() == 3 {
-            let clients = self.registry.clients().into_iter();
-            let killed: Vec<_> = clients.filter(|other| Some(other.peer.as_bytes()) == args.get(2) && other.kill()).collect();
-            if killed.is_empty() {
-                encode::error(&mut reply, "ERR No such client");
-            } else {
-                encode::simple(&mut reply, "OK");
-            }
-            return LocalReply { killed, reply };
+        match (is_by_address, killed.len()) {
+            (true, 0) => encode::error(&mut reply, "ERR No such client"),
+            (true, _) => encode::simple(&mut reply, "OK"),
+            (false, number) => encode::integer(&mut reply, i64::try_from(number).unwrap_or(i64::MAX)),
         }
-        match Filter::read(args) {
-            Ok(filter) => {
-                let clients = self.registry.clients().into_iter();
-                let taken = |other: &Arc<Client>| filter.takes(other, self.kind(other), self.client.id) && other.kill();
-                let killed: Vec<_> = clients.filter(taken).collect();
-                encode::integer(&mut reply, i64::try_from(killed.len()).unwrap_or(i64::MAX));
-                LocalReply { killed, reply }
-            }
-            Err(error) => {
-                encode::error(&mut reply, &error);
-                LocalReply { killed: Vec::new(), reply }
-            }
-        }
+        LocalReply { killed, reply }
     }
 
     /// What TYPE means: subscribers are no normal clients.
@@ -231,9 +225,9 @@ fn is_client_type(word: &[u8]) -> bool {
     [&b"pubsub"[..], b"replica", b"slave", b"master"].iter().any(|kind| word.eq_ignore_ascii_case(kind))
 }
 
-/// The number at this place, if it is one that a client can have.
-pub(super) fn id_argument(args: Args<'_>, at: usize) -> Option<u64> {
-    u64::try_from(integer(args.get(at)?)?).ok().filter(|id| *id > 0)
+/// The number, if it is one that a client can have.
+pub(super) fn id_of(word: &[u8]) -> Option<u64> {
+    u64::try_from(integer(word)?).ok().filter(|id| *id > 0)
 }
 
 /// An answer of the proxy's own.
@@ -262,10 +256,10 @@ impl Filter {
         let mut at = 2;
         while let (Some(word), Some(value)) = (args.get(at), args.get(at + 1)) {
             match &*String::from_utf8_lossy(word).to_lowercase() {
-                "id" => filter.id = Some(id_argument(args, at + 1).ok_or("ERR client-id should be greater than 0")?),
+                "id" => filter.id = Some(id_of(value).ok_or("ERR client-id should be greater than 0")?),
                 "addr" => filter.peer = Some(value.into()),
                 "laddr" => filter.local = Some(value.into()),
-                "maxage" => filter.age = Some(id_argument(args, at + 1).unwrap_or_default()),
+                "maxage" => filter.age = Some(id_of(value).unwrap_or_default()),
                 "user" => filter.user = Some(value.into()),
                 "type" if value.eq_ignore_ascii_case(b"normal") || is_client_type(value) => filter.kind = Some(value.into()),
                 "type" => return Err(format!("ERR Unknown client type '{}'", String::from_utf8_lossy(value))),

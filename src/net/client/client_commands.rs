@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
-use super::client_answers::{Asker, LocalReply, id_argument};
+use super::client_answers::{Asker, LocalReply, id_of};
 use super::connection::Connection;
 use super::notices;
 use super::queued::{OnExec, Queued};
@@ -103,8 +103,7 @@ impl Connection {
     async fn answer_past_trouble(&mut self, id: CommandId, local: CommandArgs<'_>, asked: &[Box<[u8]>]) {
         self.exchange.count_request(id);
         let asked: Vec<&[u8]> = asked.iter().map(|word| &word[..]).collect();
-        let mut request = Vec::new();
-        encode::request(&mut request, &asked);
+        let request = encode::request_frame(&asked);
         let verdict = self.past_trouble(request, "CLIENT").await;
         if value::is_error(&verdict) {
             self.exchange.answer(verdict);
@@ -288,8 +287,7 @@ impl Connection {
     }
 
     async fn blocked(&self, words: &[Box<[u8]>]) -> Blocked {
-        let (bytes, spans) = laid_out(words);
-        let target = id_argument(Args::new(&bytes, &spans), 2).and_then(|target| self.shared.registry.client(target));
+        let target = words.get(2).and_then(|word| id_of(word)).and_then(|target| self.shared.registry.client(target));
         let Some(client) = target else { return Blocked::No };
         let (answer, answered) = oneshot::channel();
         match client.worker.send(Message::BlockedOn(client.id, answer)).await {
@@ -311,11 +309,8 @@ struct Answered {
 
 /// CLIENT UNBLOCK as the server is asked: of the connection of the client that it names, or of one that nobody has.
 fn unblocking(words: &[Box<[u8]>], upstream: Option<i64>) -> Vec<Box<[u8]>> {
-    let (bytes, spans) = laid_out(words);
     let mut asked = words.to_vec();
-    if id_argument(Args::new(&bytes, &spans), 2).is_some()
-        && let Some(id) = asked.get_mut(2)
-    {
+    if let Some(id) = asked.get_mut(2).filter(|word| id_of(word).is_some()) {
         *id = upstream.map_or_else(|| NO_ID.into(), |upstream| upstream.to_string().into_bytes().into());
     }
     asked

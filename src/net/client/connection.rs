@@ -227,7 +227,7 @@ impl Connection {
             Event::Wake => {}
             // What it waits for must not be taken out for nobody.
             Event::WaitOver if discard => {
-                if self.exchange.has_left() {
+                if self.exchange.front.borrow().has_left() {
                     self.exchange.end(End::Gone);
                 }
             }
@@ -270,14 +270,15 @@ impl Connection {
                 return self.give_notice() || self.has_other_news();
             }
             self.input.ended = true;
-            self.end_blocking();
+            self.lease.end_blocking();
             return true;
         }
         self.has_other_news()
     }
 
     fn has_other_news(&mut self) -> bool {
-        let is_asked = self.is_between_turns && (self.exchange.is_asked_for_own_connection() || self.exchange.is_refused_room());
+        let is_asked =
+            self.is_between_turns && (self.exchange.is_asked_for_own_connection() || self.exchange.buffered.is_refused());
         if self.exchange.lost_lease.get() || is_asked || self.is_cut_in_vain() {
             return true;
         }

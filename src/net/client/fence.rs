@@ -12,9 +12,7 @@ pub(super) const UNANSWERED: &str = "not sent: what was sent before it has not b
 
 /// What such a command is answered.
 pub(super) fn unsent() -> Vec<u8> {
-    let mut reply = Vec::new();
-    encode::error(&mut reply, &format!("ERR respguard: {UNANSWERED}"));
-    reply
+    encode::error_reply(&format!("ERR respguard: {UNANSWERED}"))
 }
 
 impl Connection {

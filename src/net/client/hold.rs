@@ -4,7 +4,6 @@ use std::time::Instant;
 
 use super::connection::Connection;
 use crate::net::clock;
-use crate::net::exchange::Places;
 use crate::telemetry::label::HoldOutcome;
 use respguard_engine::pipeline::named_keys::NamedKeys;
 use respguard_engine::pipeline::plan::{Note, Plan};
@@ -12,11 +11,6 @@ use respguard_engine::pipeline::violation::{Kind, Violation};
 use respguard_engine::policy::Member;
 
 impl Connection {
-    /// Leaves what was planned to be held in the batch, and takes the rest out of it.
-    pub(super) fn consume_planned(&mut self, plan: &Plan, places: &Places) {
-        self.input.take_out(plan, |at| places.of_held(at), clock::now());
-    }
-
     /// More has come for what is held.
     pub(super) fn note_gap(&mut self) {
         let Some(wait) = self.dialogue.take_wait() else { return };
@@ -39,43 +33,41 @@ impl Connection {
                 Note::Held { members, .. } => metrics.hold_prefix(members),
                 Note::Completed { group } => {
                     metrics.hold(metrics.group_row(group), HoldOutcome::Completed);
-                    self.forget_near_miss(group);
+                    drop(self.take_near_miss(group));
                 }
                 Note::Broken { group, members, why } => {
                     metrics.hold(metrics.group_row(group), HoldOutcome::Broken);
                     if let Some(why) = why {
                         metrics.split(members.len());
-                        let members = plan.members[members].to_vec();
-                        self.report(why.kind(), group, &members, Some(why.as_str()));
+                        self.report(why.kind(), group, &plan.members[members], Some(why.as_str()));
                     }
-                    self.report_waiting_near_miss(group);
+                    let near_miss = self.take_near_miss(group);
+                    self.report_near_miss(near_miss);
                 }
                 Note::NearMiss { group, members, place, waiting, why } => {
                     let violation = self.violation(Kind::NearMiss, group, &plan.members[members]);
-                    let violation = violation.map(|violation| violation.place(place).reason(Some(String::from(why))));
-                    if let Some(violation) = violation {
-                        self.note_near_miss(group, violation, waiting);
+                    match violation.map(|violation| violation.place(place).reason(Some(String::from(why)))) {
+                        // Some of its commands wait for what may make them a group after all.
+                        Some(near_miss) if waiting => self.near_misses.get_or_insert_default().wait(group, near_miss),
+                        near_miss => self.report_near_miss(near_miss),
                     }
                 }
                 Note::Expired { group, members } => {
                     metrics.hold(metrics.group_row(group), HoldOutcome::Expired);
                     metrics.split(members.len());
-                    let members = plan.members[members].to_vec();
-                    self.report(Kind::Split, group, &members, None);
-                    self.report_waiting_near_miss(group);
+                    self.report(Kind::Split, group, &plan.members[members], None);
+                    let near_miss = self.take_near_miss(group);
+                    self.report_near_miss(near_miss);
                 }
                 Note::Degraded { group, members, lack } => {
-                    let members = plan.members[members].to_vec();
-                    self.report(Kind::Degraded, group, &members, Some(lack.as_str()));
+                    self.report(Kind::Degraded, group, &plan.members[members], Some(lack.as_str()));
                 }
                 Note::LeftOut { group, members, why } => {
-                    let members = plan.members[members].to_vec();
-                    self.report(Kind::Split, group, &members, Some(why.as_str()));
+                    self.report(Kind::Split, group, &plan.members[members], Some(why.as_str()));
                 }
                 Note::Obstructed { group, members, why } => {
                     metrics.split(members.len());
-                    let members = plan.members[members].to_vec();
-                    self.report(why.kind(), group, &members, Some(why.as_str()));
+                    self.report(why.kind(), group, &plan.members[members], Some(why.as_str()));
                 }
             }
         }
@@ -121,32 +113,16 @@ impl Connection {
         Some(violation)
     }
 
-    /// Tells of it, unless some of its commands wait for what may make them a group after all.
-    pub(super) fn note_near_miss(&mut self, group: usize, violation: Violation, waiting: bool) {
-        if waiting {
-            return self.near_misses.get_or_insert_default().wait(group, violation);
-        }
-        self.report_near_miss(violation);
+    /// That of the group whose rest was waited for.
+    fn take_near_miss(&mut self, group: usize) -> Option<Violation> {
+        self.near_misses.as_mut()?.take(group)
     }
 
-    /// The rest of the group has not come.
-    pub(super) fn report_waiting_near_miss(&mut self, group: usize) {
-        if let Some(violation) = self.near_misses.as_mut().and_then(|near_misses| near_misses.take(group)) {
-            self.report_near_miss(violation);
-        }
-    }
-
-    /// The rest of the group has come.
-    pub(super) fn forget_near_miss(&mut self, group: usize) {
-        if let Some(near_misses) = &mut self.near_misses {
-            near_misses.take(group);
-        }
-    }
-
-    fn report_near_miss(&mut self, violation: Violation) {
-        let Some(rule) = &violation.rule else { return };
-        if self.near_misses.get_or_insert_default().admits(rule, clock::now()) {
-            self.shared.context.reporter.violation(violation, &self.exchange.peer);
+    fn report_near_miss(&mut self, near_miss: Option<Violation>) {
+        let Some(near_miss) = near_miss else { return };
+        let now = clock::now();
+        if near_miss.rule.as_ref().is_some_and(|rule| self.near_misses.get_or_insert_default().admits(rule, now)) {
+            self.shared.context.reporter.violation(near_miss, &self.exchange.peer);
         }
     }
 }

@@ -18,7 +18,7 @@ use respguard_engine::pipeline::named_keys;
 use respguard_engine::pipeline::packing::{unreadable, whole_bytes};
 use respguard_engine::pipeline::plan::{Answer, Barrier};
 use respguard_engine::pipeline::refuse::UNREADABLE;
-use respguard_engine::pipeline::violation::{Kind, Violation};
+use respguard_engine::pipeline::violation::Kind;
 use respguard_engine::policy::Member;
 use respguard_engine::policy::guard::Head;
 use respguard_engine::session::affinity::Reason;
@@ -58,13 +58,7 @@ impl Connection {
                 let protocol = self.exchange.state.borrow().session.protocol;
                 self.discard(own_reply(answer, protocol));
             }
-            Large::AbortTransaction(error) => {
-                let mut reply = Vec::new();
-                encode::error(&mut reply, error);
-                self.exchange.abort_transaction(id, reply, self.timing());
-                self.input.cutting = Cutting::Discarding(None);
-                self.input.release_head();
-            }
+            Large::AbortTransaction(error) => self.abort_transaction(id, encode::error_reply(error)),
         }
         None
     }
@@ -139,27 +133,22 @@ impl Connection {
             let context = &self.shared.context;
             let (table, policy) = (context.table(), context.policy());
             let mut guards = policy.guards_of(&table, command).filter(|rule| policy.rejects(rule));
-            let name = table.spec(command.id).name();
+            let name = table.spec(command.id).shown();
             let Some((rule, breach)) = guards.find_map(|rule| Some((Arc::clone(&rule.name), rule.breach_by_head(head)?))) else {
                 let rule = unreadable(&policy, &table, command)?;
                 compressed::count_refused(&rule.name, 1);
-                let (name, rule) = (name.replace('|', " ").to_uppercase(), &rule.name);
+                let rule = &rule.name;
                 let text = format!("ERR respguard: {name} is refused by compress rule {rule}: it is too long to be read whole");
                 return Some((command.id, text));
             };
-            let key = named_keys::of_command(&policy, &table, command);
-            let violation = Violation::new(Kind::Guard).rule(&rule).commands([name]).key(key);
+            let violation = named_keys::violation(Kind::Guard, &rule, &policy, &table, command);
             context.reporter.violation(violation, &self.exchange.peer);
-            let name = name.replace('|', " ").to_uppercase();
             Some((command.id, format!("ERR respguard: {name} is refused by guard {rule}: {breach}")))
         });
         let Some((id, text)) = refused.flatten() else { return false };
-        let mut reply = Vec::new();
-        encode::error(&mut reply, &text);
+        let reply = encode::error_reply(&text);
         if self.exchange.state.borrow().session.transaction.is_open() {
-            self.exchange.abort_transaction(id, reply, self.timing());
-            self.input.cutting = Cutting::Discarding(None);
-            self.input.release_head();
+            self.abort_transaction(id, reply);
         } else {
             self.discard(reply);
         }
@@ -196,7 +185,7 @@ impl Connection {
                 let mut reply = Vec::new();
                 error.reply(&mut reply);
                 if let Cutting::PassThrough { .. } = self.input.cutting {
-                    self.exchange.discard_last();
+                    self.exchange.state.borrow_mut().slots.discard_last();
                     self.drop_lease();
                 }
                 self.exchange.answer(reply);
@@ -235,7 +224,7 @@ impl Connection {
 
     /// The request that is cut through has been answered before its end has come: the server took too long.
     pub(super) fn is_cut_in_vain(&self) -> bool {
-        matches!(self.input.cutting, Cutting::PassThrough { .. }) && self.exchange.has_late()
+        matches!(self.input.cutting, Cutting::PassThrough { .. }) && self.exchange.state.borrow().slots.has_late()
     }
 
     /// The client has a lease for the large request whose head is in the input.
@@ -262,6 +251,13 @@ impl Connection {
         self.input.release_head();
     }
 
+    /// The client's own MULTI is given up over the large request whose head is in the input.
+    fn abort_transaction(&mut self, id: CommandId, error: Vec<u8>) {
+        self.exchange.abort_transaction(id, error, self.timing());
+        self.input.cutting = Cutting::Discarding(None);
+        self.input.release_head();
+    }
+
     /// A request goes by unseen that was held because of rules, until it was too large for that.
     fn report_too_large(&self) {
         if !self.is_concerned() {
@@ -271,8 +267,7 @@ impl Connection {
             let context = &self.shared.context;
             let (table, policy) = (context.table(), context.policy());
             let tell = |kind, rule| {
-                let key = named_keys::of_command(&policy, &table, command);
-                let violation = Violation::new(kind).rule(rule).commands([table.spec(command.id).name()]).key(key);
+                let violation = named_keys::violation(kind, rule, &policy, &table, command);
                 context.reporter.violation(violation, &self.exchange.peer);
             };
             for rule_of_large in policy.applicable_rules(&table, command) {
@@ -290,8 +285,7 @@ impl Connection {
         let mut words: Vec<&[u8]> = self.input.begun_args().iter().collect();
         let come = words.iter().skip(1).map(|word| word.len() as u64).max().unwrap_or(0);
         words.resize(words.len().max(declared.min(ARGUMENTS_MAX)), b"");
-        let mut request = Vec::new();
-        encode::request(&mut request, &words);
+        let request = encode::request_frame(&words);
         let (mut batch, mut parser) = (Batch::default(), RequestParser::new(Limits::default()));
         let table = self.shared.context.table();
         batch.parse(&mut parser, &table, &request, usize::MAX);
@@ -314,9 +308,7 @@ impl Connection {
             ReplyMode::Off => b"OFF",
             ReplyMode::SkipNext => b"SKIP",
         };
-        let mut request = Vec::new();
-        encode::request(&mut request, &[b"CLIENT", b"REPLY", word]);
-        self.exchange.tunnel(&request);
+        self.exchange.tunnel(&encode::request_frame(&[b"CLIENT", b"REPLY", word]));
         self.exchange.state.borrow_mut().slots.set_reply_mode(ReplyMode::On);
     }
 
@@ -333,9 +325,7 @@ impl Connection {
             self.input.begin_again(false);
         }
         if is_refused {
-            let mut reply = Vec::new();
-            encode::error(&mut reply, BEHIND_TUNNEL);
-            self.exchange.answer(reply);
+            self.exchange.answer(encode::error_reply(BEHIND_TUNNEL));
             return Next::Close;
         }
         if self.input.ended { Next::Close } else { Next::Read }

@@ -42,8 +42,7 @@ impl Lease {
     pub(super) fn end_blocking(&self) {
         let Some((lane, link)) = self.0.as_ref().filter(|(_, link)| link.is_blocked()) else { return };
         let Some(id) = link.info().client_id else { return };
-        let mut request = Vec::new();
-        encode::request(&mut request, &[b"CLIENT", b"UNBLOCK", id.to_string().as_bytes()]);
+        let request = encode::request_frame(&[b"CLIENT", b"UNBLOCK", id.to_string().as_bytes()]);
         // Without a connection to say it on, the drain timeout ends the wait.
         lane.call(&request, |_| {});
     }

@@ -102,8 +102,7 @@ impl Connection {
     /// The command that needs a lease is answered with an error. Behind a MULTI that is refused the client may have sent
     /// more already, which must not run without it: all of it is taken as if its connection had been lost.
     pub(super) fn refuse_lease(&mut self, reason: Reason, why: &str) {
-        let mut reply = Vec::new();
-        encode::error(&mut reply, &format!("ERR respguard: {why}"));
+        let reply = encode::error_reply(&format!("ERR respguard: {why}"));
         if self.input.batch.is_empty() {
             if matches!(reason, Reason::Exclusive) && !self.input.has_begun_request() {
                 // It cannot be served at all.
@@ -137,11 +136,6 @@ impl Connection {
             _ => {}
         }
         false
-    }
-
-    /// The command under way on the lease blocks.
-    pub(super) fn is_blocked(&self) -> bool {
-        self.lease.is_blocked()
     }
 
     /// Gives the lease back as soon as nothing needs it any more.

@@ -12,7 +12,7 @@ impl Connection {
     /// Everything that is owed is answered, then the connection ends.
     pub(super) async fn finish(&mut self) {
         if self.shared.context.draining.get() {
-            self.end_blocking();
+            self.lease.end_blocking();
         }
         let tunnel = self.exchange.state.borrow().session.affinity.is_tunnel() && self.input.ended;
         if let Some(link) = self.lease.link().filter(|_| tunnel) {
@@ -60,14 +60,8 @@ impl Connection {
         }
     }
 
-    /// The process ends while the client's command blocks: it is answered as if its timeout had
-    /// passed, and what the client sent behind it is answered too.
-    pub(super) fn end_blocking(&self) {
-        self.lease.end_blocking();
-    }
-
     /// The client has left while blocked: as with Redis, nothing comes any more.
     pub(super) fn waits_for_nobody(&self) -> bool {
-        self.is_blocked() && !self.shared.context.draining.get()
+        self.lease.is_blocked() && !self.shared.context.draining.get()
     }
 }

@@ -28,7 +28,9 @@ impl Connection {
     /// leaves him as who he was.
     pub(super) async fn log_in(&mut self, login: &Login) -> bool {
         if self.shared.users.as_ref().is_some_and(|users| users.accept(login)) {
-            self.admit(login);
+            self.exchange.state.borrow_mut().session.admission = Admission::Granted;
+            self.login.accept();
+            self.note(Some(login.user()), None, None, None);
             return true;
         }
         let pause = self.login.refuse();
@@ -41,11 +43,5 @@ impl Connection {
             self.input.give_up();
         }
         false
-    }
-
-    fn admit(&mut self, login: &Login) {
-        self.exchange.state.borrow_mut().session.admission = Admission::Granted;
-        self.login.accept();
-        self.note(Some(login.user()), None, None, None);
     }
 }

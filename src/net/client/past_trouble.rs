@@ -51,7 +51,7 @@ impl Connection {
                 // The session goes no further than the connections that it has.
                 Ok(answered) if answered.is_refused => exchange.end(End::Revoked),
                 Ok(answered) => exchange.fill_deferred(seq, answered.reply),
-                Err(fault) => exchange.fill_deferred(seq, unanswered(fault, &spec.name)),
+                Err(fault) => exchange.fill_deferred(seq, encode::error_reply(&fault.of_command(&spec.shown()))),
             }
         });
         self.exchange.deferred_replies_came().await;
@@ -68,7 +68,7 @@ impl Connection {
                 }
                 answered.reply
             }
-            Err(fault) => unanswered(fault, name),
+            Err(fault) => encode::error_reply(&fault.of_command(name)),
         }
     }
 
@@ -92,15 +92,4 @@ impl Connection {
         let lane = self.exchange.lane();
         Identity { login: lane.key.login.clone(), protocol: lane.key.protocol }
     }
-}
-
-fn unanswered(fault: Fault, name: &str) -> Vec<u8> {
-    let name = name.replace('|', " ").to_uppercase();
-    let mut reply = Vec::new();
-    let text = match fault {
-        Fault::Unavailable | Fault::Refused => format!("ERR respguard: {name} was not sent: the server is unavailable"),
-        Fault::Timeout | Fault::Lost => format!("TIMEOUT respguard: outcome of {name} unknown: {}", fault.reason()),
-    };
-    encode::error(&mut reply, &text);
-    reply
 }

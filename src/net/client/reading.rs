@@ -36,7 +36,7 @@ impl Connection {
         }
         if self.input.bytes.capacity() == 0 {
             // Before it has waited there is hardly ever something to read: no buffer is taken for that.
-            if !is_woken && !self.exchange.may_read(cx) {
+            if !is_woken && !self.exchange.front.borrow().may_read(cx) {
                 return Poll::Pending;
             }
             self.input.bytes = self.shared.context.read_buffers.take();
@@ -117,7 +117,7 @@ impl Connection {
 
     /// What has come is the beginning of something whose end is to come from the client: it waits for nobody else.
     fn waits_for_itself(&self) -> bool {
-        self.is_between_turns && !self.is_blocked()
+        self.is_between_turns && !self.lease.is_blocked()
     }
 
     /// It has logged in, or needs no login.
@@ -144,7 +144,7 @@ impl Connection {
     pub(super) fn is_unread_while_blocked(&self) -> bool {
         let bytes = self.input.bytes.len();
         let is_full = || bytes >= INPUT_BYTES_MAX || !self.exchange.has_room() || !self.exchange.link_has_room(bytes);
-        self.is_blocked() && !self.input.ended && is_full()
+        self.lease.is_blocked() && !self.input.ended && is_full()
     }
 
     fn whole_bytes_wanted(&self, held: bool) -> usize {

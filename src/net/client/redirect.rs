@@ -41,8 +41,7 @@ impl Connection {
 
     /// What the server says against it before it looks who is meant: no other client is concerned until then.
     async fn objection(&self, words: &[Box<[u8]>]) -> Option<Vec<u8>> {
-        let mut request = Vec::new();
-        encode::request(&mut request, &named(words, NO_ID).iter().map(|word| &word[..]).collect::<Vec<_>>());
+        let request = encode::request_frame(&named(words, NO_ID).iter().map(|word| &word[..]).collect::<Vec<_>>());
         let (link, longest) = (self.exchange.link(), self.shared.pool.settings.request_timeout);
         let reply = ask(&link, &request, longest).await?;
         (!reply.starts_with(NOBODY)).then_some(reply)

@@ -21,7 +21,7 @@ const NO_ROOM: &[u8] = b"-ERR respguard: no room is left for a request of this s
 impl Connection {
     /// Plans and sends everything that can go now.
     pub(super) fn advance(&mut self) -> Next {
-        if self.exchange.take_refused_room() {
+        if self.exchange.buffered.take_refused() {
             self.refuse_unfinished();
         }
         loop {
@@ -40,15 +40,9 @@ impl Connection {
             if self.has_no_room() {
                 return Next::Room;
             }
-            if self.input.batch.is_none() {
-                self.input.batch.set(self.shared.context.batches.take());
-            }
             self.limit_unauthenticated();
             let whole_bytes_max = self.whole_bytes_max();
-            let tail = {
-                let table = self.shared.context.table();
-                self.input.parse(&table, whole_bytes_max)
-            };
+            let tail = self.parse(whole_bytes_max);
             if tail == Tail::Large && whole_bytes_max < self.whole_bytes_max() {
                 continue;
             }
@@ -71,6 +65,15 @@ impl Connection {
                 }
             }
         }
+    }
+
+    /// Cuts what has come into commands; what stands behind the last whole one.
+    fn parse(&mut self, whole_bytes_max: usize) -> Tail {
+        let context = &self.shared.context;
+        if self.input.batch.is_none() {
+            self.input.batch.set(context.batches.take());
+        }
+        self.input.parse(&context.table(), whole_bytes_max)
     }
 
     /// Nothing more can go on now.
@@ -116,7 +119,7 @@ impl Connection {
         let has_group = planned.has_group();
         let places = self.exchange.dispatch(planned, &self.input.batch, &self.input.bytes, timing);
         self.report_notes(planned, has_group);
-        self.consume_planned(planned, &places);
+        self.input.take_out(planned, |at| places.of_held(at), clock::now());
         self.what_follows(tail, planned)
     }
 
@@ -134,13 +137,7 @@ impl Connection {
         if !may || is_held || self.input.bytes.is_empty() || self.has_no_room() || self.may_go_alone() {
             return;
         }
-        if self.input.batch.is_none() {
-            self.input.batch.set(self.shared.context.batches.take());
-        }
-        let tail = {
-            let table = self.shared.context.table();
-            self.input.parse(&table, self.whole_bytes_max())
-        };
+        let tail = self.parse(self.whole_bytes_max());
         if self.input.batch.is_empty() {
             return;
         }
@@ -152,7 +149,7 @@ impl Connection {
         }
         let timing = self.timing();
         let places = self.exchange.dispatch(planned, &self.input.batch, &self.input.bytes, timing);
-        self.consume_planned(planned, &places);
+        self.input.take_out(planned, |at| places.of_held(at), clock::now());
     }
 
     /// What is there may have to go over a connection that nobody shares.
@@ -222,7 +219,7 @@ impl Connection {
         };
         drop((link, lane));
         let Input { batch, bytes, filled, ended, .. } = &self.input;
-        let (open, must_go) = (!ended && !self.exchange.is_whole(), self.exchange.is_held_up());
+        let (open, must_go) = (!ended && !self.exchange.front.borrow().is_whole(), self.exchange.is_held_up());
         let sent = Sent { batch, bytes, tail, filled: *filled, open, must_go };
         let mut state = self.exchange.state.borrow_mut();
         let State { session, undecided, .. } = &mut *state;
@@ -235,7 +232,7 @@ impl Connection {
         match self.dialogue.follow(planned, &self.input.batch, tail, || (context.policy().hold, clock::now())) {
             dialogue::Next::On => None,
             dialogue::Next::Wait(longest) => {
-                self.exchange.acknowledge();
+                self.exchange.front.borrow().acknowledge();
                 Some(Next::ReadWithin(longest))
             }
             dialogue::Next::Do(barrier) => Some(Next::Barrier(barrier)),

@@ -3,12 +3,11 @@
 use std::sync::Arc;
 
 use super::connection::Connection;
-use super::permission::{Permission, PermissionQuery};
-use crate::net::findings::{stop_setnx_fix, stop_ttl_fix};
+use super::permission::PermissionQuery;
+use crate::net::findings::stop_ttl_fix;
 use crate::net::upstream::call::ask;
 use crate::net::upstream::lane::TtlFixPermission;
-use respguard_engine::pipeline::setnx;
-use respguard_engine::pipeline::ttl_fix::{key_to_fix, may_fix_ttl, question, setnx_to_fix};
+use respguard_engine::pipeline::permission::Permission;
 
 impl Connection {
     /// The question, if writes have come that want a TTL and nobody knows whether their user may set it.
@@ -24,7 +23,7 @@ impl Connection {
     fn permission_to_ask(&self, permission: Permission) -> Option<Box<PermissionQuery>> {
         let bit = 1 << permission as u8;
         let lane = self.exchange.lane();
-        if permission.of(&lane).get() != TtlFixPermission::Unknown || self.preparation.has_asked_permission(bit) {
+        if lane.permission(permission).get() != TtlFixPermission::Unknown || self.preparation.has_asked_permission(bit) {
             return None;
         }
         let state = self.exchange.state.borrow();
@@ -33,16 +32,7 @@ impl Connection {
             return None;
         }
         let (policy, table) = (self.shared.context.policy(), self.shared.context.table());
-        let (question, rule) = match permission {
-            Permission::Expire => {
-                let (key, rule) = key_to_fix(&policy, &table, &self.input.batch, &self.input.bytes)?;
-                (question(key), rule)
-            }
-            Permission::Set => {
-                let (key, rule) = setnx_to_fix(&policy, &table, &self.input.batch, &self.input.bytes)?;
-                (setnx::question(key), rule)
-            }
-        };
+        let (question, rule) = permission.question(&policy, &table, &self.input.batch, &self.input.bytes)?;
         self.preparation.ask_permission(bit);
         Some(Box::new(PermissionQuery { question, permission, rule: Arc::clone(rule) }))
     }
@@ -51,16 +41,11 @@ impl Connection {
     pub(super) async fn ask_ttl_fix(&mut self, asking: Box<PermissionQuery>) {
         let (link, lane) = (self.exchange.link(), self.exchange.lane());
         let Some(reply) = ask(&link, &asking.question, self.shared.pool.settings.request_timeout).await else { return };
-        let may = match asking.permission {
-            Permission::Expire => may_fix_ttl(&reply),
-            Permission::Set => setnx::may_set(&reply),
-        };
-        match (may, asking.permission) {
-            (Some(true), permission) => permission.of(&lane).set(TtlFixPermission::Able),
-            (Some(false), Permission::Expire) => stop_ttl_fix(&self.shared.context, &lane, &asking.rule.name),
-            (Some(false), Permission::Set) => stop_setnx_fix(&self.shared.context, &lane, &asking.rule.name),
+        match asking.permission.read(&reply) {
+            Some(true) => lane.permission(asking.permission).set(TtlFixPermission::Able),
+            Some(false) => stop_ttl_fix(&self.shared.context, &lane, asking.permission, &asking.rule.name),
             // A server that loads its dataset will answer again.
-            (None, _) => {}
+            None => {}
         }
     }
 }

@@ -1,20 +1,20 @@
 //! A connection to one node of a cluster, to ask which node serves what.
 
 use std::io;
-use std::pin::Pin;
 use std::time::Duration;
 
 use bytes::BytesMut;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::AsyncWriteExt;
 
 use crate::net::address::Address;
+use crate::net::frames::Frames;
 use crate::net::stream::Stream;
 use crate::net::topology::View;
 use crate::net::upstream::Settings;
 use crate::net::upstream::connect::{OpenError, open};
 use respguard_engine::link::handshake::ConnectParams;
 use respguard_engine::route::assignment::{Assignment, NoAssignment, QUESTION};
-use respguard_resp::scan::{ReplyScanner, ScanError, ScanLimits};
+use respguard_resp::scan::ScanError;
 
 /// No answer is longer.
 const ANSWER_BYTES_MAX: usize = 16 * 1024 * 1024;
@@ -65,25 +65,9 @@ impl Session {
     async fn talk(&mut self) -> Result<Assignment, SessionError> {
         self.stream.write_all(QUESTION).await?;
         self.stream.flush().await?;
-        let (mut buffer, mut scanner, mut scanned) = (BytesMut::new(), ReplyScanner::new(ScanLimits::default()), 0);
-        let mut answers = Vec::new();
-        loop {
-            while scanned < buffer.len() {
-                let piece = scanner.scan(&buffer[scanned..])?;
-                scanned += piece.bytes;
-                if piece.end {
-                    answers.push(buffer.split_to(std::mem::take(&mut scanned)));
-                }
-            }
-            if let [slots, info] = &answers[..] {
-                return Ok(Assignment::read(slots, info)?);
-            }
-            if buffer.len() > ANSWER_BYTES_MAX {
-                return Err(io::Error::from(io::ErrorKind::FileTooLarge).into());
-            }
-            if Pin::new(&mut self.stream).read_buf(&mut buffer).await? == 0 {
-                return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
-            }
-        }
+        let mut frames = Frames::behind(BytesMut::new(), ANSWER_BYTES_MAX);
+        let slots = frames.next::<SessionError>(&mut self.stream).await?;
+        let info = frames.next::<SessionError>(&mut self.stream).await?;
+        Ok(Assignment::read(&slots, &info)?)
     }
 }

@@ -8,7 +8,7 @@ use crate::net::memory_budget::{LITTLE, MemoryBudget};
 
 /// Bytes that are kept for one client, and whether it waits for room.
 #[derive(Debug, Default)]
-pub(super) struct Buffered {
+pub(in crate::net) struct Buffered {
     /// Replies, and the places of those that are to come.
     output: Cell<usize>,
     /// Room for requests.
@@ -86,7 +86,7 @@ impl Buffered {
     }
 
     /// How much of the client's requests waits, if it has waited for room since `at` or longer.
-    pub(super) fn short_since(&self, at: Instant) -> Option<usize> {
+    pub(in crate::net) fn short_since(&self, at: Instant) -> Option<usize> {
         self.short_since.get().filter(|since| *since <= at).map(|_| self.waiting_input.get())
     }
 
@@ -95,11 +95,11 @@ impl Buffered {
         self.is_refused.set(true);
     }
 
-    pub(super) fn is_refused(&self) -> bool {
+    pub(in crate::net) fn is_refused(&self) -> bool {
         self.is_refused.get()
     }
 
-    pub(super) fn take_refused(&self) -> bool {
+    pub(in crate::net) fn take_refused(&self) -> bool {
         self.is_refused.take()
     }
 }

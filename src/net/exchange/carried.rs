@@ -12,7 +12,6 @@ use respguard_engine::pipeline::group::{CarriedGroup, Members, WrappedGroup};
 use respguard_engine::pipeline::guard::Guard;
 use respguard_engine::pipeline::in_doubt::mark;
 use respguard_engine::pipeline::plan::{Added, Span, SpanGroup};
-use respguard_engine::pipeline::sequencer::ReturnedCommands;
 use respguard_engine::pipeline::wire::Injected;
 use respguard_engine::policy::OnDuplicate;
 use respguard_engine::preflight::request::assert_guard;
@@ -109,9 +108,7 @@ impl Exchange {
         });
         let requests = commands.iter().map(|&at| {
             let args: Vec<&[u8]> = batch.args(bytes, at).iter().collect();
-            let mut request = Vec::with_capacity(batch.wire(at..at + 1).len());
-            encode::request(&mut request, &args);
-            request
+            encode::request_frame(&args)
         });
         let first = groups.first().map_or(0, |group| group.group);
         WrappedGroup::new(self.context.metrics.group_row(first), Arc::clone(&policy.groups()[first]), ids).carrying(
@@ -119,11 +116,6 @@ impl Exchange {
             observed.collect(),
             requests.collect(),
         )
-    }
-
-    /// What is to be sent again of transactions that have not run.
-    pub fn take_returned(&self) -> ReturnedCommands {
-        self.state.borrow_mut().slots.take_returned()
     }
 }
 

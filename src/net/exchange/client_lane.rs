@@ -8,10 +8,10 @@ use crate::net::upstream::lane::Lane;
 
 /// A client's lane, and the connection that its replies come from: its lane's, or one that it has alone.
 pub(super) struct ClientLane {
-    link: RefCell<Rc<Link>>,
-    lane: RefCell<Rc<Lane>>,
+    pub(super) link: RefCell<Rc<Link>>,
+    pub(super) lane: RefCell<Rc<Lane>>,
     /// The client was brought to another connection.
-    moved: Cell<bool>,
+    pub(super) moved: Cell<bool>,
 }
 
 impl ClientLane {
@@ -24,21 +24,6 @@ impl ClientLane {
     pub(super) fn move_to(&self, link: &Rc<Link>) {
         self.link.replace(Rc::clone(link));
         self.moved.set(true);
-    }
-
-    /// Its commands go to this connection from now on.
-    pub(super) fn use_link(&self, link: &Rc<Link>) {
-        self.link.replace(Rc::clone(link));
-    }
-
-    /// It is of this lane from now on.
-    pub(super) fn use_lane(&self, lane: &Rc<Lane>) {
-        self.lane.replace(Rc::clone(lane));
-    }
-
-    /// True once for a client that was brought to another connection.
-    pub(super) fn take_moved(&self) -> bool {
-        self.moved.take()
     }
 
     #[inline]

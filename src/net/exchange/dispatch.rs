@@ -18,6 +18,7 @@ use respguard_engine::pipeline::probe::Probe;
 use respguard_engine::pipeline::slot::Role;
 use respguard_engine::pipeline::violation::{Kind, Violation};
 use respguard_engine::policy::Group;
+use respguard_engine::preflight::first_key;
 use respguard_resp::{Protocol, encode};
 
 impl Exchange {
@@ -131,8 +132,7 @@ impl Exchange {
     fn report_degraded(&self, sending: &Sending<'_>, command: usize, rule: usize) {
         let Sending { table, policy, batch, bytes, .. } = *sending;
         let (spec, args, rule) = (table.spec(batch.id(command)), batch.args(bytes, command), &policy.degrade_rules()[rule]);
-        let mut key = None;
-        spec.for_each_key(args, &mut |place, _| key = key.or(args.get(place)));
+        let key = first_key(spec, args);
         let key_pattern = key.and_then(|key| rule.pattern_of(key)).map(Into::into);
         let shown = key.and_then(|key| named_keys::shown(policy.violation_keys, key));
         let violation = Violation { key_pattern, key: shown, ..Violation::new(Kind::Degraded) };

@@ -9,7 +9,6 @@ use super::Exchange;
 use super::marked::RESENT_BYTES_MAX;
 use super::send::{Marked, Sending};
 use crate::net::clock;
-use crate::net::findings::group_outcome;
 use crate::net::upstream::Recipient;
 use respguard_engine::link::owed::Owed;
 use respguard_engine::link::times::Times;
@@ -97,7 +96,7 @@ impl Exchange {
             self.context.metrics.command(id.index());
             self.answer_in(sending.places.of(at), reply);
         }
-        self.context.metrics.group(self.context.metrics.group_row(index), group_outcome(Outcome::Refused));
+        self.context.metrics.group(self.context.metrics.group_row(index), Outcome::Refused);
         let mut violation = refusal.violation(name, &members, table);
         if let Some(keys) = sending.keys(commands.iter().copied()) {
             keys.name_in(&mut violation);
@@ -121,10 +120,6 @@ impl Exchange {
         if found.iter().any(|finding| matches!(finding, Finding::GuardLost)) {
             self.link().set_ability(Ability::Unknown);
         }
-    }
-
-    pub(super) fn keep_follow_ups(&self, found: &mut [Finding]) {
-        self.follow_ups.keep(found);
     }
 
     /// Sends them behind all that the client has sent; nobody hears the answers.

@@ -15,7 +15,7 @@ impl Exchange {
 
     /// The client moves to another lane, onto its shared connection.
     pub fn set_lane(&self, lane: &Rc<Lane>) {
-        self.client_lane.use_lane(lane);
+        self.client_lane.lane.replace(Rc::clone(lane));
         self.set_link(&lane.shared());
     }
 
@@ -26,7 +26,7 @@ impl Exchange {
 
     /// The client's commands go to this connection from now on; nothing may be owed on the old one.
     pub fn set_link(&self, link: &Rc<Link>) {
-        self.client_lane.use_link(link);
+        self.client_lane.link.replace(Rc::clone(link));
     }
 
     /// The connection and the lane as they are now; neither can change as long as these are held.
@@ -51,7 +51,7 @@ impl Exchange {
             link.is_retired() || link.is_stuck()
         };
         let leaves = is_stuck && self.leave();
-        self.client_lane.take_moved() || leaves
+        self.client_lane.moved.take() || leaves
     }
 
     #[cold]

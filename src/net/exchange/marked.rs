@@ -14,6 +14,7 @@ use respguard_engine::pipeline::group::WrappedGroup;
 use respguard_engine::pipeline::in_doubt::{InDoubt, takes_marker};
 use respguard_engine::pipeline::sequencer::Sequencer;
 use respguard_engine::policy::Group;
+use respguard_engine::preflight::first_key;
 
 /// A longer group is not kept to be sent once more.
 pub(super) const RESENT_BYTES_MAX: usize = 1024 * 1024;
@@ -25,11 +26,7 @@ impl Exchange {
             return None;
         }
         let Sending { table, policy, batch, bytes, .. } = *sending;
-        let mut key = None;
-        for &at in commands {
-            let args = batch.args(bytes, at);
-            table.spec(batch.id(at)).for_each_key(args, &mut |place, _| key = key.or(args.get(place)));
-        }
+        let key = commands.iter().find_map(|&at| first_key(table.spec(batch.id(at)), batch.args(bytes, at)));
         Some(self.context.guards.next(&policy.guard_prefix, key.unwrap_or_default()))
     }
 

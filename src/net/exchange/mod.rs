@@ -82,11 +82,12 @@ pub struct Exchange {
     counts: Counts,
     pub context: Rc<Context>,
     pub state: RefCell<State>,
-    front: RefCell<Box<dyn Front>>,
+    /// The client itself.
+    pub front: RefCell<Box<dyn Front>>,
     task: Task,
     client_lane: ClientLane,
     pace: Pace,
-    buffered: Buffered,
+    pub(in crate::net) buffered: Buffered,
     /// Something was handed over since it was flushed.
     marked: Cell<bool>,
     /// Who wants to know the connection that the client has alone.
@@ -245,16 +246,6 @@ impl Exchange {
         self.state.borrow().slots.is_drained()
     }
 
-    /// True while the upstream owes an answer to what was answered with a timeout.
-    pub fn has_late(&self) -> bool {
-        self.state.borrow().slots.has_late()
-    }
-
-    /// The client does not hear what the request that was sent last is answered.
-    pub fn discard_last(&self) {
-        self.state.borrow_mut().slots.discard_last();
-    }
-
     /// True when the client is owed nothing and has been sent everything.
     pub fn is_resolved(&self) -> bool {
         let state = self.state.borrow();
@@ -304,26 +295,6 @@ impl Exchange {
     /// Wakes the client's task.
     pub fn wake(&self) {
         self.task.wake();
-    }
-
-    /// Lets a client go on that waits for an acknowledgement.
-    pub fn acknowledge(&self) {
-        self.front.borrow().acknowledge();
-    }
-
-    /// True when the client has left, even if what it sent before has not all been read.
-    pub fn has_left(&self) -> bool {
-        self.front.borrow().has_left()
-    }
-
-    /// True when the client waits for answers before it sends anything more.
-    pub fn is_whole(&self) -> bool {
-        self.front.borrow().is_whole()
-    }
-
-    /// False when nothing can be read now; the client's task is woken when that has changed.
-    pub fn may_read(&self, cx: &mut TaskContext<'_>) -> bool {
-        self.front.borrow().may_read(cx)
     }
 
     /// Reads what the client sent into `buffer`.

@@ -60,7 +60,7 @@ impl Exchange {
             return false;
         }
         self.forget_lost_guards(&state.found);
-        self.keep_follow_ups(&mut state.found);
+        self.follow_ups.keep(&mut state.found);
         self.count_violations(&state.found);
         conclude(&self.context, &self.peer, &self.client_lane.lane(), &mut state.found)
     }

@@ -1,7 +1,5 @@
 //! Whether more is read from a client, and how much is buffered for it.
 
-use std::time::Instant;
-
 use super::{Exchange, State};
 use crate::net::memory_budget::{AMPLE, LITTLE};
 
@@ -69,25 +67,10 @@ impl Exchange {
         self.buffered.note_short(short, &self.context.kept);
     }
 
-    /// How much it has sent, if it has waited for room since then or longer.
-    pub fn short_since(&self, at: Instant) -> Option<usize> {
-        self.buffered.short_since(at)
-    }
-
     /// No more of what it sends can be kept: it is told so.
     pub fn refuse_room(&self) {
         self.buffered.refuse();
         self.wake();
-    }
-
-    /// True when it is to be told so.
-    pub fn is_refused_room(&self) -> bool {
-        self.buffered.is_refused()
-    }
-
-    /// The same, once.
-    pub fn take_refused_room(&self) -> bool {
-        self.buffered.take_refused()
     }
 
     /// False when more is kept for the client than it may be behind: while a large reply passes, nothing is kept that it

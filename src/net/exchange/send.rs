@@ -132,8 +132,7 @@ impl Exchange {
     pub fn ask(self: &Rc<Self>, id: CommandId, role: Role, words: &[&[u8]], request_timeout: Duration) {
         self.leave_stuck();
         let link = self.link();
-        let mut request = Vec::new();
-        encode::request(&mut request, words);
+        let request = encode::request_frame(words);
         self.count_request(id);
         let timing = Timing { read_at: clock::now(), request_timeout, slow_timeout: request_timeout };
         let mut state = self.state.borrow_mut();

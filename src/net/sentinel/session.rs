@@ -1,18 +1,18 @@
 //! Two connections to one sentinel: one for questions, one for subscriptions.
 
 use std::io;
-use std::pin::Pin;
 use std::time::Duration;
 
 use bytes::BytesMut;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::AsyncWriteExt;
 
 use super::Sentinels;
 use crate::net::address::Address;
+use crate::net::frames::Frames;
 use crate::net::stream::Stream;
 use crate::net::tls;
 use respguard_engine::route::sentinel::{NoReport, Report, SWITCH_CHANNEL, is_switch_of, question};
-use respguard_resp::scan::{ReplyScanner, ScanError, ScanLimits};
+use respguard_resp::scan::ScanError;
 use respguard_resp::{encode, value};
 
 /// How often a sentinel is asked that tells of nothing by itself.
@@ -39,6 +39,12 @@ pub enum SentinelError {
     NoSentinel(Box<str>),
 }
 
+impl From<io::Error> for SentinelError {
+    fn from(error: io::Error) -> SentinelError {
+        SentinelError::Lost(error)
+    }
+}
+
 impl From<NoReport> for SentinelError {
     fn from(no_report: NoReport) -> SentinelError {
         match no_report {
@@ -63,7 +69,8 @@ impl<'a> Session<'a> {
     pub async fn open(sentinels: &'a Sentinels, address: &Address) -> Result<Session<'a>, SentinelError> {
         let asking = SentinelConnection::open(sentinels, address).await?;
         let mut listening = SentinelConnection::open(sentinels, address).await?;
-        let reply = within(sentinels.timeout, listening.ask(&encode::requests(&[&[b"SUBSCRIBE", SWITCH_CHANNEL]]))).await?;
+        let subscribe = encode::request_frame(&[b"SUBSCRIBE", SWITCH_CHANNEL]);
+        let reply = within(sentinels.timeout, listening.ask(&subscribe)).await?;
         if value::is_error(&reply) {
             return Err(SentinelError::Refused(String::from_utf8_lossy(value::error_text(&reply)).into()));
         }
@@ -103,10 +110,7 @@ async fn within<T>(longest: Duration, asked: impl Future<Output = Result<T, Sent
 /// One connection to a sentinel.
 struct SentinelConnection {
     stream: Stream,
-    buffer: BytesMut,
-    scanner: ReplyScanner,
-    /// Bytes at the front of the buffer that have been looked at.
-    scanned: usize,
+    frames: Frames,
 }
 
 impl SentinelConnection {
@@ -119,11 +123,10 @@ impl SentinelConnection {
         if let Some(connector) = &sentinels.tls {
             stream = stream.connect_tls(connector, address).await.map_err(SentinelError::Tls)?;
         }
-        let scanner = ReplyScanner::new(ScanLimits::default());
-        let mut talk = SentinelConnection { stream, buffer: BytesMut::new(), scanner, scanned: 0 };
+        let mut talk = SentinelConnection { stream, frames: Frames::behind(BytesMut::new(), ANSWER_BYTES_MAX) };
         if let Some(login) = &sentinels.login {
             let reports: Vec<&[u8]> = std::iter::once(&b"AUTH"[..]).chain(login.arguments()).collect();
-            let reply = talk.ask(&encode::requests(&[&reports])).await?;
+            let reply = talk.ask(&encode::request_frame(&reports)).await?;
             if value::is_error(&reply) {
                 return Err(SentinelError::Refused(String::from_utf8_lossy(value::error_text(&reply)).into()));
             }
@@ -137,26 +140,12 @@ impl SentinelConnection {
     }
 
     async fn send(&mut self, request: &[u8]) -> Result<(), SentinelError> {
-        self.stream.write_all(request).await.map_err(SentinelError::Lost)?;
-        self.stream.flush().await.map_err(SentinelError::Lost)
+        self.stream.write_all(request).await?;
+        Ok(self.stream.flush().await?)
     }
 
     /// The next frame; where the future is dropped, what has come of it is kept.
     async fn next(&mut self) -> Result<BytesMut, SentinelError> {
-        loop {
-            while self.scanned < self.buffer.len() {
-                let piece = self.scanner.scan(&self.buffer[self.scanned..])?;
-                self.scanned += piece.bytes;
-                if piece.end {
-                    return Ok(self.buffer.split_to(std::mem::take(&mut self.scanned)));
-                }
-            }
-            if self.buffer.len() > ANSWER_BYTES_MAX {
-                return Err(SentinelError::Lost(io::ErrorKind::FileTooLarge.into()));
-            }
-            if Pin::new(&mut self.stream).read_buf(&mut self.buffer).await.map_err(SentinelError::Lost)? == 0 {
-                return Err(SentinelError::Lost(io::ErrorKind::UnexpectedEof.into()));
-            }
-        }
+        self.frames.next(&mut self.stream).await
     }
 }

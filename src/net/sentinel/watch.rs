@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::AsyncWriteExt;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tracing::{error, info, warn};
@@ -17,6 +17,7 @@ use super::Sentinels;
 use super::session::{SentinelError, Session};
 use super::status::SentinelStatus;
 use crate::net::address::Address;
+use crate::net::frames::Frames;
 use crate::net::topology::{Node, PrimaryPublisher, View};
 use crate::net::upstream::Settings;
 use crate::net::upstream::connect::{OpenError, open};
@@ -24,7 +25,6 @@ use crate::telemetry::gauge;
 use crate::telemetry::label::TopologyChange;
 use respguard_engine::link::handshake::ConnectParams;
 use respguard_engine::route::sentinel::{ROLE, Report, Reports, Role, Verdict};
-use respguard_resp::scan::{ReplyScanner, ScanLimits};
 
 /// Before a sentinel is tried again that does not answer.
 const SENTINEL_PAUSE: Duration = Duration::from_millis(500);
@@ -214,17 +214,7 @@ pub async fn ask_role(settings: &Settings, address: &Address) -> Result<Role, Op
     let asked = async {
         stream.write_all(ROLE).await?;
         stream.flush().await?;
-        let (mut scanner, mut reply, mut scanned) = (ReplyScanner::new(ScanLimits::default()), BytesMut::new(), 0);
-        loop {
-            if stream.read_buf(&mut reply).await? == 0 {
-                return Err(std::io::Error::from(std::io::ErrorKind::UnexpectedEof));
-            }
-            let piece = scanner.scan(&reply[scanned..]).map_err(std::io::Error::other)?;
-            scanned += piece.bytes;
-            if piece.end {
-                return Ok(Role::read(&reply[..scanned]));
-            }
-        }
+        Ok(Role::read(&Frames::behind(BytesMut::new(), usize::MAX).next::<std::io::Error>(&mut stream).await?))
     };
     let asked = tokio::time::timeout(settings.connect_timeout, asked).await;
     let timeout = || std::io::Error::from(std::io::ErrorKind::TimedOut);

@@ -14,6 +14,7 @@ use crate::net::clock;
 use crate::net::context::Context;
 use respguard_engine::command::{DEFAULT_USER, Login};
 use respguard_engine::link::handshake::{ConnectParams, OrphanedConnection, Selects};
+use respguard_engine::pipeline::permission::Permission;
 use respguard_resp::Protocol;
 
 /// A lease that nobody took for so long is closed, well before servers close idle connections.
@@ -193,16 +194,12 @@ impl Lane {
 
     /// Replaces the shared connection, if it is stuck and another one is available.
     pub fn replace_stuck(&self) {
-        let open = || self.open(Vec::new()).ok();
-        let reserve = || self.leases.reserve(&self.settings).ok();
-        self.shared_connection.replace_stuck(reserve, || self.idle_lease(), open);
+        self.shared_connection.replace_stuck(self);
     }
 
     /// Lets those read elsewhere who wait behind a connection that is stuck.
     fn relieve(&self) {
-        let open = || self.open(Vec::new()).ok();
-        let reserve = || self.leases.reserve(&self.settings).ok();
-        self.shared_connection.relieve(reserve, || self.idle_lease(), open);
+        self.shared_connection.relieve(self);
     }
 
     /// Connections that were lost and have not been ended yet, on any that a client of the lane may come from.
@@ -246,7 +243,7 @@ impl Lane {
         true
     }
 
-    fn open(&self, orphans: Vec<OrphanedConnection>) -> Result<Rc<Link>, Full> {
+    pub(super) fn open(&self, orphans: Vec<OrphanedConnection>) -> Result<Rc<Link>, Full> {
         let permit = self.settings.connections.take()?;
         let link = Link::spawn(&self.context, &self.settings, self.key.params(), permit, false, orphans);
         link.expect_transactions(self.shared().can_transact());
@@ -258,7 +255,20 @@ impl Lane {
         (self.leases.taken.get() + 1) * 2 <= self.settings.leases_max
     }
 
-    fn idle_lease(&self) -> Option<Rc<Link>> {
+    /// What is known of a permission.
+    pub fn permission(&self, permission: Permission) -> &Cell<TtlFixPermission> {
+        match permission {
+            Permission::Expire => &self.ttl_fix,
+            Permission::Set => &self.setnx_fix,
+        }
+    }
+
+    /// Room for one more connection beside the shared one.
+    pub(super) fn reserve(&self) -> Option<Reserved> {
+        self.leases.reserve(&self.settings).ok()
+    }
+
+    pub(super) fn idle_lease(&self) -> Option<Rc<Link>> {
         let mut idle = self.idle.borrow_mut();
         std::iter::from_fn(|| idle.pop()).map(|(link, _)| link).find(|link| link.phase() == Phase::Ready)
     }

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use super::Recipient;
 use super::connection::{Link, LoginValidity, Phase};
-use super::lane::Reserved;
+use super::lane::{Lane, Reserved};
 use crate::net::clock;
 use respguard_engine::link::handshake::OrphanedConnection;
 
@@ -57,6 +57,12 @@ impl SharedConnection {
         Rc::clone(&self.shared.borrow())
     }
 
+    /// Looks at the connections on which clients may be owed something: the shared one first.
+    fn look<R>(&self, look: impl FnOnce(&mut dyn Iterator<Item = &Rc<Link>>) -> R) -> R {
+        let (shared, retired) = (self.shared.borrow(), self.retired.borrow());
+        look(&mut std::iter::once(&*shared).chain(retired.iter().map(|retired| &retired.link)))
+    }
+
     /// The one on which this recipient is owed something: what it sends over another would overtake that. Else the shared one.
     pub(super) fn shared_for(&self, who: &Rc<dyn Recipient>) -> Rc<Link> {
         let retired = self.retired.borrow();
@@ -72,39 +78,25 @@ impl SharedConnection {
 
     /// What is under way on them, or was lost with them, may still be read by a server after they were closed.
     pub(super) fn abandon(&self) -> Vec<OrphanedConnection> {
-        let retired = self.retired.borrow();
         let mut left = self.orphans();
-        left.extend(
-            std::iter::once(&*self.shared.borrow())
-                .chain(retired.iter().map(|retired| &retired.link))
-                .filter_map(|link| link.orphan()),
-        );
-        drop(retired);
+        self.look(|links| left.extend(links.filter_map(|link| link.orphan())));
         self.close();
         left
     }
 
     /// Connections that were lost and have not been ended yet, on any that a client may come from.
     pub(super) fn orphans(&self) -> Vec<OrphanedConnection> {
-        let retired = self.retired.borrow();
-        std::iter::once(&*self.shared.borrow())
-            .chain(retired.iter().map(|retired| &retired.link))
-            .flat_map(|link| link.orphans())
-            .collect()
+        self.look(|links| links.flat_map(|link| link.orphans()).collect())
     }
 
     /// Whether the clients of the lane may go on.
     pub(super) fn is_revoked(&self) -> bool {
-        let retired = self.retired.borrow();
-        std::iter::once(&*self.shared.borrow())
-            .chain(retired.iter().map(|retired| &retired.link))
-            .any(|link| link.login_validity() == LoginValidity::Revoked)
+        self.look(|links| links.map(|link| link.login_validity()).any(|validity| validity == LoginValidity::Revoked))
     }
 
     /// Looks whether the head of the shared one keeps others waiting; true while it has to be looked at again.
     pub(super) fn look_at_heads(&self) -> bool {
-        let retired = self.retired.borrow().iter().fold(false, |owed, retired| retired.link.look_at_head() | owed);
-        self.shared.borrow().look_at_head() | retired
+        self.look(|links| links.fold(false, |owed, link| link.look_at_head() | owed))
     }
 
     /// One whose head does not move: what the server does not let pass may as well wait there.
@@ -116,33 +108,24 @@ impl SharedConnection {
 
     /// The shortest time, but no less than `least`, that one of them has been silent although it owes something.
     pub(super) fn waits_for(&self, least: Duration) -> Option<Duration> {
-        let retired = self.retired.borrow();
-        let shared = self.shared();
-        let links = std::iter::once(&shared).chain(retired.iter().map(|retired| &retired.link));
-        links.filter_map(|link| link.waits_for(least)).min()
+        self.look(|links| links.filter_map(|link| link.waits_for(least)).min())
     }
 
     /// Asks the lane of others about those of which it is not sure that they may go on.
     pub(super) fn resolve_doubt(&self, others: &Link) {
-        self.shared.borrow().resolve_doubt(others);
-        self.retired.borrow().iter().for_each(|retired| retired.link.resolve_doubt(others));
+        self.look(|links| links.for_each(|link| link.resolve_doubt(others)));
     }
 
-    /// Puts another connection in the place of one that is stuck: an idle one, or one that `open` begins to open, when
+    /// Puts another connection in the place of one that is stuck: an idle one, or one that begins to open, when
     /// that is there; it opens none where there are too many.
-    pub(super) fn replace_stuck(
-        &self,
-        reserve: impl FnOnce() -> Option<Reserved>,
-        idle: impl FnOnce() -> Option<Rc<Link>>,
-        open: impl Fn() -> Option<Rc<Link>>,
-    ) {
+    pub(super) fn replace_stuck(&self, lane: &Lane) {
         let stuck = self.shared();
         if !stuck.is_stuck() || !stuck.may_be_left() {
             return;
         }
         let next = match self.returning() {
             Some(retired) => Some((retired.link, retired._room)),
-            None => reserve().and_then(|room| Some((self.fresh(idle, open, 1)?, room))),
+            None => lane.reserve().and_then(|room| Some((self.fresh(lane, 1)?, room))),
         };
         let Some((next, room)) = next else { return };
         next.share();
@@ -161,12 +144,7 @@ impl SharedConnection {
 
     /// Reads that wait behind a reply that is large or not taken go over connections that are opened for them alone, as
     /// many as there is room for.
-    pub(super) fn relieve(
-        &self,
-        reserve: impl Fn() -> Option<Reserved>,
-        idle: impl Fn() -> Option<Rc<Link>>,
-        open: impl Fn() -> Option<Rc<Link>>,
-    ) {
+    pub(super) fn relieve(&self, lane: &Lane) {
         let waiting: Vec<_> = {
             let retired = self.retired.borrow();
             retired.iter().map(|retired| (Rc::clone(&retired.link), retired.link.waiting_readers())).collect()
@@ -176,7 +154,7 @@ impl SharedConnection {
             link.set_hands_on(readers > 0);
             let mut left = readers;
             while left > 0 {
-                let next = reserve().and_then(|room| Some((self.fresh(&idle, &open, wanted)?, room)));
+                let next = lane.reserve().and_then(|room| Some((self.fresh(lane, wanted)?, room)));
                 let Some((next, room)) = next else {
                     // If none is being opened there will be none soon.
                     link.set_hands_on(!self.opening.borrow().is_empty());
@@ -207,23 +185,18 @@ impl SharedConnection {
     }
 
     /// One that is there; if there is none, up to `most` are being opened.
-    fn fresh(
-        &self,
-        idle: impl FnOnce() -> Option<Rc<Link>>,
-        open: impl Fn() -> Option<Rc<Link>>,
-        most: usize,
-    ) -> Option<Rc<Link>> {
+    fn fresh(&self, lane: &Lane, most: usize) -> Option<Rc<Link>> {
         let mut opening = self.opening.borrow_mut();
         if let Some(at) = opening.iter().position(|link| link.phase() == Phase::Ready) {
             return Some(opening.swap_remove(at));
         }
-        if let Some(link) = idle() {
+        if let Some(link) = lane.idle_lease() {
             return Some(link);
         }
         let failed = self.failed_at.get().map(|at| clock::now().saturating_duration_since(at));
         if failed.is_none_or(|since| since >= OPEN_PAUSE) {
             let more = most.min(OPENING_MAX).saturating_sub(opening.len());
-            opening.extend(std::iter::from_fn(&open).take(more));
+            opening.extend(std::iter::from_fn(|| lane.open(Vec::new()).ok()).take(more));
         }
         None
     }
@@ -252,9 +225,8 @@ impl SharedConnection {
     }
 
     pub(super) fn wake(&self) {
-        let (retired, opening) = (self.retired.borrow(), self.opening.borrow());
-        let retired = retired.iter().map(|retired| &retired.link);
-        std::iter::once(&*self.shared.borrow()).chain(retired).chain(&*opening).for_each(|link| link.wake());
+        self.look(|links| links.for_each(|link| link.wake()));
+        self.opening.borrow().iter().for_each(|link| link.wake());
     }
 
     pub(super) fn close(&self) {

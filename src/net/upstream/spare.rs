@@ -12,7 +12,7 @@ use std::task::{Context as TaskContext, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
-use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio_util::io::poll_read_buf;
 
 use super::connect::open;
@@ -20,13 +20,13 @@ use super::connections::Permit;
 use super::{PING, Settings, WorkerSettings};
 use crate::net::clock;
 use crate::net::context::Context;
+use crate::net::frames::Frames;
 use crate::net::stream::Stream;
 use crate::net::topology::Primary;
 use crate::telemetry::label::UpstreamState;
 use respguard_engine::command::Login;
 use respguard_engine::link::handshake::{ConnectParams, Selects};
 use respguard_engine::pipeline::finding::Fault;
-use respguard_resp::scan::{ReplyScanner, ScanLimits};
 use respguard_resp::{Protocol, encode, value};
 
 /// Where none is kept any more, after so long another one is opened; one that is in use may come back before.
@@ -368,37 +368,21 @@ impl Spare {
     }
 
     async fn call(&mut self, words: &[&[u8]]) -> io::Result<Vec<u8>> {
-        let mut request = Vec::new();
-        encode::request(&mut request, words);
-        self.round(&request).await
+        self.round(&encode::request_frame(words)).await
     }
 
     async fn round(&mut self, request: &[u8]) -> io::Result<Vec<u8>> {
         self.stream.write_all(request).await?;
         self.stream.flush().await?;
-        let mut scanner = ReplyScanner::new(ScanLimits::default());
-        let PendingPing { asked_at, come: mut buffer } = std::mem::take(&mut self.ping);
+        let PendingPing { asked_at, come } = std::mem::take(&mut self.ping);
         // The answer to what was asked before comes first.
         let mut is_sign = asked_at.is_some();
-        let mut scanned = 0;
+        let mut frames = Frames::behind(come, REPLY_BYTES_MAX);
         loop {
-            if Pin::new(&mut self.stream).read_buf(&mut buffer).await? == 0 {
-                return Err(io::ErrorKind::UnexpectedEof.into());
-            }
-            while scanned < buffer.len() {
-                let piece = scanner.scan(&buffer[scanned..]).map_err(io::Error::other)?;
-                scanned += piece.bytes;
-                if !piece.end {
-                    break;
-                }
-                let frame = buffer.split_to(std::mem::take(&mut scanned));
-                // What is pushed answers nothing.
-                if !frame.starts_with(b">") && !std::mem::take(&mut is_sign) {
-                    return if buffer.is_empty() { Ok(frame.to_vec()) } else { Err(io::ErrorKind::InvalidData.into()) };
-                }
-            }
-            if buffer.len() > REPLY_BYTES_MAX {
-                return Err(io::ErrorKind::FileTooLarge.into());
+            let frame = frames.next::<io::Error>(&mut self.stream).await?;
+            // What is pushed answers nothing.
+            if !frame.starts_with(b">") && !std::mem::take(&mut is_sign) {
+                return if frames.is_empty() { Ok(frame.to_vec()) } else { Err(io::ErrorKind::InvalidData.into()) };
             }
         }
     }

@@ -1,19 +1,18 @@
 //! Asks the server for its identity and its commands: modules and newer versions know more than the built-in table.
 
-use std::pin::Pin;
-
 use bytes::BytesMut;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::AsyncWriteExt;
 use tracing::warn;
 
 use super::Settings;
 use super::connect::{OpenError, open};
+use crate::net::frames::Frames;
 use crate::net::server_limits;
 use crate::net::stream::Stream;
 use crate::net::topology::View;
 use respguard_engine::command::{Merge, MergeError, Table};
 use respguard_engine::link::handshake::ConnectParams;
-use respguard_resp::scan::{ReplyScanner, ScanError, ScanLimits};
+use respguard_resp::scan::ScanError;
 use respguard_resp::{encode, value};
 
 /// Why the built-in table has to do.
@@ -116,24 +115,9 @@ async fn learn_limits(settings: &Settings, stream: &mut Stream) -> Result<(), Su
 }
 
 async fn ask(stream: &mut Stream, words: &[&[u8]]) -> Result<BytesMut, SurveyError> {
-    let mut request = Vec::new();
-    encode::request(&mut request, words);
-    stream.write_all(&request).await?;
+    stream.write_all(&encode::request_frame(words)).await?;
     stream.flush().await?;
-    let mut scanner = ReplyScanner::new(ScanLimits::default());
-    let mut answer = BytesMut::with_capacity(64 * 1024);
-    let mut scanned = 0;
-    loop {
-        if Pin::new(&mut *stream).read_buf(&mut answer).await? == 0 {
-            return Err(std::io::Error::from(std::io::ErrorKind::UnexpectedEof).into());
-        }
-        let piece = scanner.scan(&answer[scanned..])?;
-        scanned += piece.bytes;
-        if piece.end {
-            answer.truncate(scanned);
-            return Ok(answer);
-        }
-    }
+    Frames::behind(BytesMut::with_capacity(64 * 1024), usize::MAX).next(stream).await
 }
 
 #[cfg(test)]

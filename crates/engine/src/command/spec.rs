@@ -120,9 +120,9 @@ impl Spec {
         &self.name
     }
 
-    /// Its name as people write it: `CLIENT LIST`.
-    pub fn shown_name(&self) -> String {
-        self.name.to_ascii_uppercase().replace('|', " ")
+    /// The name as in Redis' documentation: `SET`, `CLIENT SETNAME`.
+    pub fn shown(&self) -> String {
+        self.name.replace('|', " ").to_uppercase()
     }
 
     /// Whether it takes the fast path if no rule matches: it does nothing to its connection and has the ordinary deadline.

@@ -195,7 +195,7 @@ fn large(seen: &Seen, table: &Table) -> Option<Guarding> {
     }
     let (largest, most) = (seen.argument, seen.arguments);
     let bytes = (largest.size * 2).next_power_of_two().max(VALUE_BYTES_MIN);
-    let name = |id| table.spec(id).shown_name();
+    let name = |id| table.spec(id).shown();
     let mut evidence = format!("The longest argument had {} bytes ({})", number(largest.size as u64), name(largest.id?));
     if let Some(id) = most.id {
         evidence.push_str(&format!(", the most arguments were {} ({})", number(most.size as u64), name(id)));

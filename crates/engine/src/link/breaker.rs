@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use crate::words;
+
 /// Pieces that the sampling window is made of: what was counted is forgotten piece by piece.
 const PIECES: usize = 10;
 /// A breaker that has just opened stays so for this long, whatever sign of life comes.
@@ -20,15 +22,16 @@ pub struct Thresholds {
     pub longest_break: Duration,
 }
 
-/// The state of the breaker.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum State {
-    /// Requests pass.
-    Closed,
-    /// Requests are refused.
-    Open,
-    /// Requests are refused until the probe that is under way has shown what the server does.
-    HalfOpen,
+words! {
+    /// The state of the breaker.
+    State {
+        /// Requests pass.
+        Closed = "closed",
+        /// Requests are refused.
+        Open = "open",
+        /// Requests are refused until the probe that is under way has shown what the server does.
+        HalfOpen = "half_open",
+    }
 }
 
 /// What was seen of the server since the last time.

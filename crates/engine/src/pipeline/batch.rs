@@ -297,23 +297,11 @@ impl Batch {
 
     /// Forgets the first `commands` commands; returns how many bytes of the buffer go with them.
     pub fn consume(&mut self, commands: usize) -> usize {
+        if commands < self.commands.len() {
+            return self.consume_around(commands, &[], &mut []);
+        }
         self.held.drain(..commands.min(self.held.len()));
-        if commands == self.commands.len() {
-            return self.consume_all();
-        }
-        let next = self.commands[commands];
-        self.commands.drain(..commands);
-        self.spans.drain(..next.first_span as usize);
-        for command in &mut self.commands {
-            command.start -= next.start;
-            command.end -= next.start;
-            command.first_span -= next.first_span;
-        }
-        self.whole_spans -= next.first_span as usize;
-        self.whole_bytes -= next.start as usize;
-        self.tidy_arena();
-        self.forget_packed();
-        next.start as usize
+        self.consume_all()
     }
 
     /// Forgets the first `commands` commands but those named in `kept`, which come to stand right before the rest;
@@ -321,9 +309,6 @@ impl Batch {
     ///
     /// `kept` are indexes in rising order; `bytes` is the buffer, in which the kept commands are moved.
     pub fn consume_around(&mut self, commands: usize, kept: &[(usize, Held)], bytes: &mut [u8]) -> usize {
-        if kept.is_empty() {
-            return self.consume(commands);
-        }
         let mut free = self.commands.get(commands).map_or(self.whole_bytes, |next| next.start as usize);
         for &(index, _) in kept.iter().rev() {
             let command = &mut self.commands[index];

@@ -12,7 +12,7 @@
 
 use super::decide::{Decision, whole};
 use super::gather::Search;
-use super::plan::{Note, Planner, SplitReason};
+use super::plan::{Gathered, Note, Planner, SplitReason};
 use super::refusal::Refusal;
 use super::slot::Role;
 use crate::policy::{Between, Recognition};
@@ -59,7 +59,7 @@ struct Refused {
 impl Planner<'_> {
     /// Whether what stands between the members of the group goes with them.
     pub(super) fn carries(&self, group: usize) -> bool {
-        self.rules.policy.groups()[group].between == Between::Carry && self.may_be_apart(group)
+        self.group(group).between == Between::Carry && self.may_be_apart(group)
     }
 
     /// The transaction that begins with the group that begins at `at`; `trailing`: it is whole, and what is optional is looked
@@ -74,16 +74,10 @@ impl Planner<'_> {
                 return None;
             };
             let Some(flaw) = self.flaw(at, &built, before) else { break built };
-            for gathered in flaw.groups {
-                let gathered = self.plan.gathered[gathered].clone();
-                let members = self.plan.members[gathered.first..gathered.first + gathered.members].to_vec();
-                dropped.push(Dropped { group: gathered.group, members, whole: gathered.whole, why: flaw.why });
-            }
+            dropped.extend(flaw.groups.into_iter().map(|place| self.dropped(place, flaw.why)));
             limit = flaw.end.unwrap_or(limit);
             if dropped.len() > DROPS_MAX {
-                let first = self.plan.gathered[before.gathered].clone();
-                let members = self.plan.members[first.first..first.first + first.members].to_vec();
-                dropped.push(Dropped { group: first.group, members, whole: first.whole, why: flaw.why });
+                dropped.push(self.dropped(before.gathered, flaw.why));
             }
             self.undo(before);
         };
@@ -102,15 +96,15 @@ impl Planner<'_> {
         }
         self.report_dropped(&dropped, None);
         let first = self.plan.gathered[before.gathered].clone();
-        if gathered.len() == 1 && first.members == built.end - at {
-            let decision = whole(first.group, first.members);
+        if gathered.len() == 1 && first.members.len() == built.end - at {
+            let decision = whole(first.group, first.members.len());
             self.release(before);
             return Some(decision);
         }
         if !self.rules.carries {
-            let members = self.plan.members[first.first..first.first + first.members].to_vec();
+            let refused = self.dropped(before.gathered, SplitReason::Refused);
             self.undo(before);
-            self.report_dropped(&[Dropped { group: first.group, members, whole: true, why: SplitReason::Refused }], Some(at));
+            self.report_dropped(&[refused], Some(at));
             return Some(Decision::Send(Role::Plain));
         }
         Some(Decision::Spanned(self.push_span(at, built.end, before)))
@@ -126,10 +120,16 @@ impl Planner<'_> {
     /// The gathered groups are none any more.
     fn release(&mut self, before: Before) {
         for gathered in self.plan.gathered.drain(before.gathered..) {
-            for &at in &self.plan.members[gathered.first..gathered.first + gathered.members] {
+            for &at in &self.plan.members[gathered.members.clone()] {
                 self.plan.claims[at] = 0;
             }
         }
+    }
+
+    /// The gathered group at this place, which is none because of this.
+    fn dropped(&self, place: usize, why: SplitReason) -> Dropped {
+        let Gathered { group, members, whole } = &self.plan.gathered[place];
+        Dropped { group: *group, members: self.plan.members[members.clone()].to_vec(), whole: *whole, why }
     }
 
     fn report_dropped(&mut self, dropped: &[Dropped], only: Option<usize>) {
@@ -140,9 +140,7 @@ impl Planner<'_> {
             if !*whole && !members.first().and_then(|&at| self.batch.held(at)).is_some_and(|held| held.begins) {
                 continue;
             }
-            let (first, group, why) = (self.plan.members.len(), *group, *why);
-            self.plan.members.extend(members);
-            let members = first..self.plan.members.len();
+            let (members, group, why) = (self.plan.keep_members(members.iter().copied()), *group, *why);
             self.plan.notes.push(if *whole {
                 Note::Obstructed { group, members, why }
             } else {
@@ -203,7 +201,7 @@ impl Planner<'_> {
     /// Gathers the run of commands on matching keys that begins within a transaction; true if one does.
     fn gather_run(&mut self, at: usize, limit: usize, built: &mut Built) -> bool {
         let Recognition::Whole { group, members, .. } = self.recognise(at) else { return false };
-        if members < 2 || !self.rules.policy.groups()[group].is_run() || self.is_observed(group) || at + members > limit {
+        if members < 2 || !self.group(group).is_run() || self.is_observed(group) || at + members > limit {
             return false;
         }
         let first = self.plan.members.len();
@@ -219,7 +217,7 @@ impl Planner<'_> {
         if self.is_answered(at) || self.mark(at) as usize > gathered {
             return None;
         }
-        let spec = self.rules.table.spec(self.batch.id(at));
+        let spec = self.spec(at);
         let is_carried = !(self.is_claimed(at) || self.concerns_other_slots(at))
             && spec.may_be_carried(self.args(at))
             && self.degrade(at).is_none();

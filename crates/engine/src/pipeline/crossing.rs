@@ -38,7 +38,7 @@ impl Planner<'_> {
 
     /// Whether the group goes out without its transaction because of that.
     pub(super) fn passes_crossed(&self, group: usize, members: &[usize]) -> bool {
-        self.rules.policy.groups()[group].on_cross_slot == OnCrossSlot::Observe && self.crossing(members).is_some()
+        self.group(group).on_cross_slot == OnCrossSlot::Observe && self.crossing(members).is_some()
     }
 
     pub(super) fn slot(&self, at: usize) -> Slot {
@@ -64,7 +64,7 @@ impl Planner<'_> {
             && match self.slot(at) {
                 Slot::One(_) => false,
                 Slot::Several => true,
-                Slot::None => !self.rules.table.spec(self.batch.id(at)).touches_nothing(self.args(at)),
+                Slot::None => !self.spec(at).touches_nothing(self.args(at)),
             }
     }
 
@@ -89,7 +89,7 @@ impl Planner<'_> {
 
     fn each_slot(&self, at: usize, visit: &mut dyn FnMut(u16)) {
         let args = self.args(at);
-        self.rules.table.spec(self.batch.id(at)).for_each_key(args, &mut |place, _| {
+        self.spec(at).for_each_key(args, &mut |place, _| {
             if let Some(key) = args.get(place) {
                 visit(key_slot(key));
             }

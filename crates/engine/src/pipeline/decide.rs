@@ -3,7 +3,7 @@
 use super::plan::{Answer, Barrier, Planner};
 use super::slot::Role;
 use crate::command::{ConnectionEffect, PinReason, Spec};
-use crate::policy::{Atomic, Fallback, Member, Mode, Recognition};
+use crate::policy::{Atomic, Fallback, Mode, Recognition};
 use crate::session::affinity::Reason;
 use crate::session::transaction::Transaction as SessionTransaction;
 use respguard_resp::encode;
@@ -31,18 +31,8 @@ pub(super) enum Decision {
 }
 
 impl Planner<'_> {
-    pub(super) fn args(&self, at: usize) -> Args<'_> {
-        self.batch.args(self.bytes, at)
-    }
-
-    fn spec(&self, at: usize) -> &Spec {
-        self.rules.table.spec(self.batch.id(at))
-    }
-
     pub(super) fn decide(&mut self, at: usize) -> Decision {
-        let table = self.rules.table;
-        let spec = table.spec(self.batch.id(at));
-        let args = self.batch.args(self.bytes, at);
+        let (spec, args) = (self.spec(at), self.args(at));
         if spec.connection == ConnectionEffect::Pin(PinReason::Unknown) && is_cross_protocol(args) {
             return Decision::Barrier(Barrier::Close);
         }
@@ -122,10 +112,8 @@ impl Planner<'_> {
 
     /// The group that begins at the command.
     pub(super) fn recognise(&self, at: usize) -> Recognition {
-        let (batch, bytes) = (self.batch, self.bytes);
         self.rules.policy.recognise(self.rules.table, &mut |i| {
-            (at + i < batch.len() && !self.is_claimed(at + i))
-                .then(|| Member { id: batch.id(at + i), args: batch.args(bytes, at + i) })
+            (at + i < self.batch.len() && !self.is_claimed(at + i)).then(|| self.member(at + i))
         })
     }
 
@@ -148,11 +136,7 @@ impl Planner<'_> {
         }
         match self.rules.policy.degrade(self.rules.table, self.member(at))? {
             Fallback::Blank { rule, blank } => Some(Decision::Answer(Answer::Degraded { rule, blank })),
-            Fallback::Error(error) => {
-                let mut reply = Vec::new();
-                encode::error(&mut reply, &error);
-                Some(Decision::Fault(reply))
-            }
+            Fallback::Error(error) => Some(Decision::Fault(encode::error_reply(&error))),
         }
     }
 
@@ -191,7 +175,7 @@ impl Planner<'_> {
                 Decision::Barrier(Barrier::Share)
             }
             Recognition::Whole { group, members, open: false } if self.carries(group) => {
-                let looks_on = self.rules.policy.groups()[group].may_go_on_behind(members) && self.looks_left >= members;
+                let looks_on = self.group(group).may_go_on_behind(members) && self.looks_left >= members;
                 let carried = if looks_on { self.carry(at, true) } else { None };
                 carried.unwrap_or_else(|| whole(group, members))
             }
@@ -220,12 +204,12 @@ impl Planner<'_> {
     /// over it.
     pub(super) fn must_share(&self, group: usize) -> bool {
         let leaves = self.session.affinity.is_pinned() && self.session.is_free() && !self.rules.alone;
-        let resolves = self.rules.policy.groups()[group].resolve && !self.rules.slots;
+        let resolves = self.group(group).resolve && !self.rules.slots;
         leaves && resolves && self.rules.transactions && !self.is_observed(group)
     }
 
     pub(super) fn is_observed(&self, group: usize) -> bool {
-        let rule = &self.rules.policy.groups()[group];
+        let rule = self.group(group);
         rule.atomic == Atomic::Observe || self.rules.policy.mode_of(rule.mode) == Mode::Observe
     }
 }

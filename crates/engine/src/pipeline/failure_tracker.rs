@@ -38,12 +38,26 @@ pub struct FailureTracker {
     scope: Scope,
     commands: u32,
     answered: u32,
-    failed: u32,
     first_commands: FirstCommands,
-    first_failure: Option<Failure>,
+    failures: Failures,
     expectations: Option<Box<Expectations>>,
     /// The commands' keys, where violations name them.
     keys: Option<Box<NamedKeys>>,
+}
+
+/// Those of several commands that have failed.
+#[derive(Debug, Default)]
+pub(super) struct Failures {
+    pub(super) count: u32,
+    pub(super) first: Option<Failure>,
+}
+
+impl Failures {
+    /// The command at `place`, from 1, answered the error frame `reply`.
+    pub(super) fn note(&mut self, place: u32, reply: &[u8]) {
+        self.count += 1;
+        self.first.get_or_insert_with(|| Failure::new(place, reply));
+    }
 }
 
 /// A command that answered an error.
@@ -104,9 +118,8 @@ impl FailureTracker {
             scope,
             commands,
             answered: 0,
-            failed: 0,
             first_commands: FirstCommands::default(),
-            first_failure: None,
+            failures: Failures::default(),
             expectations: None,
             keys: None,
         }
@@ -130,9 +143,7 @@ impl FailureTracker {
         self.answered += 1;
         self.first_commands.push(command);
         if reply.first() == Some(&b'-') && self.scope.is_failure(reply) {
-            self.failed += 1;
-            let place = self.answered;
-            self.first_failure.get_or_insert_with(|| Failure::new(place, reply));
+            self.failures.note(self.answered, reply);
         }
         self.answered == self.commands
     }
@@ -163,7 +174,7 @@ impl FailureTracker {
 
     /// The first failure, if some commands failed and others did not.
     fn partial_failure(&self) -> Option<&Failure> {
-        self.first_failure.as_ref().filter(|_| self.failed < self.commands)
+        self.failures.first.as_ref().filter(|_| self.failures.count < self.commands)
     }
 
     /// What the replies of all of them say about the pipeline or the group.

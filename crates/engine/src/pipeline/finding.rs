@@ -2,9 +2,11 @@
 
 use std::sync::Arc;
 
+use super::permission::Permission;
 use super::probe::Probe;
 use super::violation::{Kind, Violation};
 use crate::link::handshake::Kill;
+use crate::words;
 
 /// Why a request gets no reply from the server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,48 +31,79 @@ impl Fault {
             Fault::Refused => "the server is unavailable and the breaker is open",
         }
     }
+
+    /// What a command is answered that it befalls.
+    pub fn of_command(self, name: &str) -> String {
+        self.error("ERR", name)
+    }
+
+    /// What the members of a group are answered that it befalls.
+    pub fn of_group(self, name: &str) -> String {
+        self.error("EXECABORT Transaction discarded because of previous errors.", &format!("group {name}"))
+    }
+
+    fn error(self, unsent: &str, what: &str) -> String {
+        match self {
+            Fault::Timeout | Fault::Lost => unknown(what, self.reason()),
+            Fault::Unavailable | Fault::Refused => format!("{unsent} respguard: {what} was not sent: {}", self.reason()),
+        }
+    }
+
+    pub(super) fn outcome(self) -> Outcome {
+        match self {
+            Fault::Timeout | Fault::Lost => Outcome::Unknown,
+            Fault::Unavailable | Fault::Refused => Outcome::Aborted,
+        }
+    }
 }
 
-/// The outcome of a recognised group.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Outcome {
-    /// All of it, without an error.
-    Applied,
-    /// Some members failed, the others were applied.
-    Torn,
-    /// Every member failed.
-    Failed,
-    /// Nothing was applied.
-    Aborted,
-    /// Nothing was applied, because a member would have failed.
-    Refused,
-    /// Applied, although its preflight did not run.
-    Unguarded,
-    /// Its members ran, without their transaction.
-    Unwrapped,
-    /// Nobody can say.
-    Unknown,
-    /// Applied; its replies were lost with their connection.
-    Committed,
-    /// A member failed, and all is as it was before.
-    RolledBack,
-    /// Applied before, and not again.
-    Duplicate,
-    /// Left as it was by its rule.
-    Observed,
+/// What is answered where nobody knows what has run.
+pub(super) fn unknown(what: &str, why: &str) -> String {
+    format!("TIMEOUT respguard: outcome of {what} unknown: {why}")
 }
 
-/// Why a whole group goes out without its transaction, against its rule.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Unwrapped {
-    /// The connection cannot do MULTI and EXEC.
-    NoTransactions,
-    /// The client's own WATCH is in force, which a transaction of the proxy's would use up.
-    Watched,
-    /// The client's CLIENT CACHING is about its next command, and would be about the whole transaction.
-    Caching,
-    /// Its keys lie in several slots of a cluster, and its rule says so.
-    CrossSlot,
+words! {
+    /// The outcome of a recognised group.
+    Outcome {
+        /// All of it, without an error.
+        Applied = "applied",
+        /// Some members failed, the others were applied.
+        Torn = "torn",
+        /// Every member failed.
+        Failed = "failed",
+        /// Nothing was applied.
+        Aborted = "aborted",
+        /// Nothing was applied, because a member would have failed.
+        Refused = "refused",
+        /// Applied, although its preflight did not run.
+        Unguarded = "unguarded",
+        /// Its members ran, without their transaction.
+        Unwrapped = "unwrapped",
+        /// Nobody can say.
+        Unknown = "unknown",
+        /// Applied; its replies were lost with their connection.
+        Committed = "committed",
+        /// A member failed, and all is as it was before.
+        RolledBack = "rolled_back",
+        /// Applied before, and not again.
+        Duplicate = "duplicate",
+        /// Left as it was by its rule.
+        Observed = "observed",
+    }
+}
+
+words! {
+    /// Why a whole group goes out without its transaction, against its rule.
+    Unwrapped {
+        /// The connection cannot do MULTI and EXEC.
+        NoTransactions = "the server has no transactions for this client",
+        /// The client's own WATCH is in force, which a transaction of the proxy's would use up.
+        Watched = "the client's own WATCH is in force, which a transaction would use up",
+        /// The client's CLIENT CACHING is about its next command, and would be about the whole transaction.
+        Caching = "CLIENT CACHING stands before it, which would be about the whole transaction",
+        /// Its keys lie in several slots of a cluster, and its rule says so.
+        CrossSlot = "its keys lie in several slots of the cluster",
+    }
 }
 
 impl Unwrapped {
@@ -81,51 +114,44 @@ impl Unwrapped {
             Unwrapped::NoTransactions | Unwrapped::Watched | Unwrapped::Caching => Kind::Unwrapped,
         }
     }
+}
 
-    /// In words.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Unwrapped::NoTransactions => "the server has no transactions for this client",
-            Unwrapped::Watched => "the client's own WATCH is in force, which a transaction would use up",
-            Unwrapped::CrossSlot => "its keys lie in several slots of the cluster",
-            Unwrapped::Caching => "CLIENT CACHING stands before it, which would be about the whole transaction",
-        }
+words! {
+    /// What was found out about a group that was lost with its connection.
+    Resolution {
+        /// It was not applied and goes out again.
+        Resent = "resent",
+        /// It was applied.
+        Committed = "committed",
+        /// It was not applied, and does not go out again.
+        Aborted = "aborted",
+        /// The server does not let this user find out.
+        Denied = "denied",
+        /// It could not be found out in time.
+        Unknown = "unknown",
     }
 }
 
-/// What was found out about a group that was lost with its connection.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Resolution {
-    /// It was not applied and goes out again.
-    Resent,
-    /// It was applied.
-    Committed,
-    /// It was not applied, and does not go out again.
-    Aborted,
-    /// The server does not let this user find out.
-    Denied,
-    /// It could not be found out in time.
-    Unknown,
+words! {
+    /// Where a partial failure was seen.
+    Place {
+        /// In commands that were sent in one go.
+        Pipeline = "pipeline",
+        /// In the transaction of a group.
+        Group = "group",
+        /// In a transaction of the client's own.
+        Transaction = "transaction",
+    }
 }
 
-/// Where a partial failure was seen.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Place {
-    /// In commands that were sent in one go.
-    Pipeline,
-    /// In the transaction of a group.
-    Group,
-    /// In a transaction of the client's own.
-    Transaction,
-}
-
-/// Which way a value goes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Direction {
-    /// To the client.
-    Read,
-    /// To the server.
-    Write,
+words! {
+    /// Which way a value goes.
+    Direction {
+        /// To the client.
+        Read = "read",
+        /// To the server.
+        Write = "write",
+    }
 }
 
 /// What resolving a reply brought to light.
@@ -157,13 +183,10 @@ pub enum Finding {
     },
     /// The connection may be in a state that the next client must not meet.
     CloseUpstream,
-    /// A command that a TTL rule adds was refused to this user, and with it what it was added to.
+    /// What a TTL rule adds to a write, or puts in its place, was refused to this user, and the write with it.
     TtlFixRefused {
-        /// The rule's name.
-        rule: Arc<str>,
-    },
-    /// SET was refused to this user, which went out for SETNX.
-    SetnxFixRefused {
+        /// What the user may not do.
+        permission: Permission,
         /// The rule's name.
         rule: Arc<str>,
     },

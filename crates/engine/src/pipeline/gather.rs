@@ -8,7 +8,7 @@ use std::collections::HashSet;
 
 use super::plan::{Gathered, Note, Planner, SplitReason};
 use crate::command::Spec;
-use crate::policy::{Member, Recognition};
+use crate::policy::Recognition;
 use respguard_resp::request::Args;
 
 /// How far behind the first member of a group the others are looked for.
@@ -56,7 +56,7 @@ impl Search {
 impl Planner<'_> {
     /// Whether the group is one whose members may stand apart: it goes out as a transaction, and is no mere run.
     pub(super) fn may_be_apart(&self, group: usize) -> bool {
-        self.rules.transactions && !self.is_observed(group) && !self.rules.policy.groups()[group].is_run()
+        self.rules.transactions && !self.is_observed(group) && !self.group(group).is_run()
     }
 
     /// Looks for the other members of the group that begins at `at`; true when its members are claimed, because it is
@@ -96,8 +96,7 @@ impl Planner<'_> {
     /// Whether members that are optional follow a group that is whole behind other commands: all of it is claimed then. What
     /// is still to be read is not waited for.
     pub(super) fn gather_trailing(&mut self, at: usize, group: usize, members: usize) -> bool {
-        if !self.may_be_apart(group) || !self.rules.policy.groups()[group].may_go_on_behind(members) || self.looks_left < members
-        {
+        if !self.may_be_apart(group) || !self.group(group).may_go_on_behind(members) || self.looks_left < members {
             return false;
         }
         let first = self.plan.members.len();
@@ -259,8 +258,8 @@ impl Planner<'_> {
     }
 
     pub(super) fn claim_all(&mut self, search: &Search, whole: bool) {
-        let members = self.plan.members.len() - search.first;
-        self.plan.gathered.push(Gathered { group: search.group, first: search.first, members, whole });
+        let members = search.first..self.plan.members.len();
+        self.plan.gathered.push(Gathered { group: search.group, members, whole });
         let mark = u32::try_from(self.plan.gathered.len()).unwrap_or(u32::MAX);
         self.plan.claims.resize(self.batch.len(), 0);
         for &at in &self.plan.members[search.first..] {
@@ -291,10 +290,6 @@ impl Planner<'_> {
 
     pub(super) fn is_claimed(&self, at: usize) -> bool {
         self.plan.claims.get(at).is_some_and(|mark| *mark > 0)
-    }
-
-    pub(super) fn member(&self, at: usize) -> Member<'_> {
-        Member { id: self.batch.id(at), args: self.args(at) }
     }
 }
 

@@ -338,23 +338,6 @@ impl WrappedGroup {
         }
     }
 
-    /// The connection failed before EXEC's answer: every member that has no reply gets `text`.
-    pub(super) fn reply_fault(&self, out: &mut Vec<u8>, text: &str) {
-        for _ in self.replied..self.members() {
-            encode::error(out, text);
-        }
-    }
-
-    /// The group's place among the rules.
-    pub(super) fn index(&self) -> usize {
-        self.index
-    }
-
-    /// The name of the rule that made it a group.
-    pub(super) fn name(&self) -> &Arc<str> {
-        &self.rule.name
-    }
-
     /// Names the keys that these findings about it are about.
     pub(super) fn name_keys(&self, found: &mut [Finding]) {
         if let Some(carried) = &self.carried {
@@ -405,6 +388,7 @@ const MISSING: &[u8] = b"-TIMEOUT respguard: outcome unknown, its reply cannot b
 
 mod carried;
 mod doubt;
+mod ending;
 mod exec_answer;
 mod exec_stream;
 mod given_ttl;

@@ -14,7 +14,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::finding::Finding;
+use super::finding::{Finding, Resolution};
 use crate::link::budget::Budget;
 use crate::link::handshake::OrphanedConnection;
 use crate::link::owed::Owed;
@@ -38,9 +38,7 @@ pub fn takes_marker(rule: &Group, session: &Session, slots: bool) -> bool {
 /// (<https://redis.io/docs/latest/commands/set/>).
 pub fn mark(marker: &[u8], request_timeout: Duration) -> Vec<u8> {
     let life = (request_timeout + MARKER_GRACE).as_millis().to_string();
-    let mut request = Vec::with_capacity(marker.len() + 64);
-    encode::request(&mut request, &[b"SET", marker, b"1", b"PX", life.as_bytes()]);
-    request
+    encode::request_frame(&[b"SET", marker, b"1", b"PX", life.as_bytes()])
 }
 
 /// What is known of a group that carries a marker, beside its answers.
@@ -92,16 +90,12 @@ pub struct Recovery {
 
 /// What follows for a group that is in doubt.
 pub(super) enum Next {
-    /// An answer is awaited.
+    /// It is not its turn.
     Wait,
-    /// The old connection and the marker are asked about.
-    Ask(Vec<u8>),
-    /// The group goes out again.
-    Again(Vec<u8>),
-    /// It was not applied and does not go out again, for this reason.
-    Abort(&'static str),
-    /// Nobody will know, for this reason.
-    GiveUp(&'static str),
+    /// This goes out: the questions, or all of it once more.
+    Send(Vec<u8>),
+    /// Nothing more is done, for this reason.
+    End(&'static str),
 }
 
 impl InDoubt {
@@ -125,29 +119,30 @@ impl InDoubt {
         match self.stage {
             Stage::Sent | Stage::Asked(_) => Next::Wait,
             // Past the deadline the marker itself might be gone.
-            Stage::Lost if now >= self.deadline => Next::GiveUp("and its deadline has passed"),
+            Stage::Lost if now >= self.deadline => Next::End("and its deadline has passed"),
             Stage::Lost => {
                 if self.orphan.is_none() {
                     self.orphan = lost.cloned();
                 }
                 let Some(orphan) = &self.orphan else {
-                    return Next::GiveUp("and the server has not told how that connection can be ended");
+                    return Next::End("and the server has not told how that connection can be ended");
                 };
                 let mut request = Vec::with_capacity(self.marker.len() + 128);
                 orphan.kill(&mut request);
                 encode::request(&mut request, &[b"EXISTS", &self.marker]);
                 self.stage = Stage::Asked(Inquiry::default());
-                Next::Ask(request)
+                Next::Send(request)
             }
-            Stage::Absent if now >= self.deadline => Next::Abort("its deadline has passed"),
-            Stage::Absent if self.request.is_empty() => Next::Abort("it is too long to be kept for that"),
+            Stage::Absent if now >= self.deadline => Next::End("its deadline has passed"),
+            Stage::Absent if self.request.is_empty() => Next::End("it is too long to be kept for that"),
             Stage::Absent if !budget.withdraw(1, now) => {
                 found.push(Finding::RetryRefused);
-                Next::Abort("too many requests are being sent again")
+                Next::End("too many requests are being sent again")
             }
             Stage::Absent => {
                 (self.orphan, self.is_again, self.stage) = (None, true, Stage::Sent);
-                Next::Again(self.request.clone())
+                found.push(Finding::Resolution(Resolution::Resent));
+                Next::Send(self.request.clone())
             }
         }
     }

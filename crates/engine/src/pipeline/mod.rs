@@ -23,6 +23,7 @@ mod near_miss;
 pub mod packed_reply;
 pub mod packed_value;
 pub mod packing;
+pub mod permission;
 pub mod plan;
 pub mod probe;
 pub mod reading;

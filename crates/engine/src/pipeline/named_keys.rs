@@ -1,12 +1,15 @@
 //! The keys that violations name, if the configuration asks for them: `[violations] keys`.
 
+use std::sync::Arc;
+
 use sha2::{Digest, Sha256};
 
 use super::finding::Finding;
-use super::violation::{COMMANDS_MAX, Violation};
+use super::violation::{COMMANDS_MAX, Kind, Violation};
 use crate::command::Table;
 use crate::policy::rule::KeyForm;
 use crate::policy::{Member, Policy};
+use crate::preflight::first_key;
 
 /// Bytes of a key that are shown.
 const KEY_BYTES_MAX: usize = 256;
@@ -47,13 +50,18 @@ impl NamedKeys {
     }
 }
 
+/// A rule's violation by a command.
+pub fn violation(kind: Kind, rule: &Arc<str>, policy: &Policy, table: &Table, command: Member<'_>) -> Violation {
+    let violation = Violation::new(kind).rule(rule).commands([table.spec(command.id).name()]);
+    violation.key(of_command(policy, table, command))
+}
+
 /// The first key of a command, as violations show it.
 pub fn of_command(policy: &Policy, table: &Table, command: Member<'_>) -> Option<Box<str>> {
     if policy.violation_keys == KeyForm::None {
         return None;
     }
-    let mut key = None;
-    table.spec(command.id).for_each_key(command.args, &mut |place, _| key = key.or(command.args.get(place)));
+    let key = first_key(table.spec(command.id), command.args);
     // Of a long request the words that have not come are empty.
     key.filter(|key| !key.is_empty()).and_then(|key| shown(policy.violation_keys, key))
 }

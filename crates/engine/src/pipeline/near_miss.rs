@@ -77,9 +77,7 @@ impl Planner<'_> {
         let at: Vec<usize> = missed.commands.iter().map(|place| free[*place]).collect();
         let waiting = at.iter().any(|at| self.is_kept(*at));
         let (place, why) = (u32::try_from(missed.place + 1).unwrap_or(u32::MAX), missed.why.to_string().into());
-        let first = self.plan.members.len();
-        self.plan.members.extend(at);
-        Some(Note::NearMiss { group, members: first..self.plan.members.len(), place, waiting, why })
+        Some(Note::NearMiss { group, members: self.plan.keep_members(at), place, waiting, why })
     }
 
     fn is_kept(&self, at: usize) -> bool {

@@ -151,8 +151,6 @@ impl Planner<'_> {
         for (place, stored) in &places {
             *words.get_mut(*place)? = stored;
         }
-        let mut request = Vec::new();
-        encode::request(&mut request, &words);
-        Some(request)
+        Some(encode::request_frame(&words))
     }
 }

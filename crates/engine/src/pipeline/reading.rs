@@ -1,6 +1,7 @@
 //! What replies are read with: a piece of one, which part of it that is, whom it is for, and what it is read against.
 
-use super::finding::Finding;
+use super::finding::{Finding, Outcome};
+use super::violation::Violation;
 use crate::command::Table;
 use crate::session::Session;
 use respguard_resp::scan::Top;
@@ -42,6 +43,17 @@ pub struct ClientSide<'a> {
 pub(super) struct Findings<'a> {
     pub(super) table: &'a Table,
     pub(super) found: &'a mut Vec<Finding>,
+}
+
+impl Findings<'_> {
+    pub(super) fn violation(&mut self, violation: Violation) {
+        self.found.push(Finding::Violation(violation));
+    }
+
+    /// What became of the group with this index.
+    pub(super) fn group(&mut self, index: usize, outcome: Outcome) {
+        self.found.push(Finding::Group { index, outcome });
+    }
 }
 
 /// The reply to one command of a transaction, or a part of it.

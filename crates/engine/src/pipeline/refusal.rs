@@ -59,7 +59,7 @@ impl Refusal {
             }
             _ => text.clone(),
         });
-        replies.map(|text| error(&text)).collect()
+        replies.map(|text| encode::error_reply(&text)).collect()
     }
 
     /// The kind of violation that it is.
@@ -126,14 +126,8 @@ pub(super) fn quoted(error: &[u8]) -> String {
 
 /// The member, by its place and its command.
 pub(super) fn named(member: usize, members: &[CommandId], table: &Table) -> String {
-    let name = members.get(member).map(|&id| table.spec(id).name().to_uppercase().replace('|', " ")).unwrap_or_default();
+    let name = members.get(member).map(|&id| table.spec(id).shown()).unwrap_or_default();
     format!("member {} of {} ({name})", member + 1, members.len())
-}
-
-fn error(text: &str) -> Vec<u8> {
-    let mut reply = Vec::new();
-    encode::error(&mut reply, text);
-    reply
 }
 
 #[cfg(test)]

@@ -11,8 +11,8 @@ use super::reply_check::ReplyCheck;
 use super::slot::Role;
 use super::violation::{Kind, Violation};
 use crate::command::{ConnectionEffect, Lane, Transaction, TtlEffect, only_changes_ttl};
-use crate::policy::rule::GuardAction;
-use crate::policy::{GuardRule, Member, Mode, TtlAction, TtlRule};
+
+use crate::policy::{Member, Mode, TtlAction, TtlRule};
 use crate::session::lane::LaneChange;
 use crate::session::transaction::Transaction as SessionTransaction;
 use respguard_resp::encode;
@@ -38,11 +38,7 @@ pub(super) struct Refusal {
     /// Of the violation that it is; none is told of compress rules.
     kind: Option<Kind>,
     rule: Arc<str>,
-    /// The sort of rule, and what the command did.
-    sort: &'static str,
     why: String,
-    /// The same for a report, where the kind alone does not say it.
-    reason: Option<&'static str>,
     key_pattern: Option<Arc<str>>,
 }
 
@@ -85,19 +81,11 @@ impl<'a> Planner<'a> {
     pub(super) fn refusal(&self, at: usize, behind: impl Iterator<Item = usize> + Clone) -> Option<Refusal> {
         let policy = self.rules.policy;
         let command = self.member(at);
-        let rejecting = |rule: &&Arc<GuardRule>| rule.action == GuardAction::Reject && policy.mode_of(rule.mode) == Mode::Enforce;
-        let mut guards = policy.guards_of(self.rules.table, command).filter(rejecting);
+        let mut guards = policy.guards_of(self.rules.table, command).filter(|rule| policy.rejects(rule));
         let tripped = guards.find_map(|rule| Some((rule, rule.breach(command, self.rules.table)?)));
         if let Some((rule, breach)) = tripped {
-            let (kind, sort) = (Some(Kind::Guard), "guard");
-            return Some(Refusal {
-                kind,
-                rule: Arc::clone(&rule.name),
-                sort,
-                why: breach.to_string(),
-                reason: None,
-                key_pattern: None,
-            });
+            let (rule, why) = (Arc::clone(&rule.name), breach.to_string());
+            return Some(Refusal { kind: Some(Kind::Guard), rule, why, key_pattern: None });
         }
         if let Some(refusal) = self.compress_refusal(command) {
             return Some(refusal);
@@ -115,7 +103,7 @@ impl<'a> Planner<'a> {
             let rule = too_long(policy, table, command)?;
             Some((rule, format!("a value is longer than value_bytes_max ({})", rule.value_bytes_max)))
         })?;
-        Some(Refusal { kind: None, rule: Arc::clone(&rule.name), sort: "compress rule", why, reason: None, key_pattern: None })
+        Some(Refusal { kind: None, rule: Arc::clone(&rule.name), why, key_pattern: None })
     }
 
     fn ttl_refusal(&self, at: usize, behind: impl Iterator<Item = usize> + Clone) -> Option<Refusal> {
@@ -128,13 +116,11 @@ impl<'a> Planner<'a> {
             let why = match effect {
                 TtlEffect::Drop | TtlEffect::Persist | TtlEffect::Create if !ahead.may_expire(key) => NO_TTL,
                 // A condition decides whether it is set, not how long it is.
-                effect if self.lifetime(effect).is_some_and(|ttl| is_longer(ttl, rule)) => LONG_TTL,
+                effect if self.lifetime(effect).is_some_and(|ttl| rule.is_exceeded_by(ttl)) => LONG_TTL,
                 _ => return,
             };
-            let (kind, rule_name, key_pattern) =
-                (Some(Kind::TtlRejected), Arc::clone(&rule.name), rule.pattern_of(key).map(Arc::from));
-            let (sort, reason) = ("ttl rule", Some(why));
-            refusal = Some(Refusal { kind, rule: rule_name, sort, why: why.to_owned(), reason, key_pattern });
+            let (why, key_pattern) = (why.to_owned(), rule.pattern_of(key).map(Arc::from));
+            refusal = Some(Refusal { kind: Some(Kind::TtlRejected), rule: Arc::clone(&rule.name), why, key_pattern });
         });
         refusal
     }
@@ -160,7 +146,7 @@ impl<'a> Planner<'a> {
 
     /// The keys that the command may give a TTL, or take away.
     fn may_expire(&self, at: usize, visit: &mut dyn FnMut(&'a [u8])) {
-        if only_changes_ttl(self.rules.table.spec(self.batch.id(at)), self.batch.args(self.bytes, at)) {
+        if only_changes_ttl(self.spec(at), self.args(at)) {
             return;
         }
         self.ttl_effects(at, &mut |key, effect| {
@@ -189,7 +175,7 @@ impl<'a> Planner<'a> {
         if !self.rules.policy.has_rules_of_commands() {
             return false;
         }
-        let (spec, args) = (self.rules.table.spec(self.batch.id(at)), self.batch.args(self.bytes, at));
+        let (spec, args) = (self.spec(at), self.args(at));
         let (effect, queued) = (spec.connection_effect(args), self.session.transaction.is_open());
         let asks = match effect {
             ConnectionEffect::None | ConnectionEffect::Quit | ConnectionEffect::Reset => false,
@@ -295,9 +281,7 @@ impl<'a> Planner<'a> {
     }
 
     fn error(&self, at: usize, refusal: &Refusal) -> Vec<u8> {
-        let mut reply = Vec::new();
-        encode::error(&mut reply, &format!("ERR respguard: {} is refused by {}", self.name(at), refusal.text()));
-        reply
+        encode::error_reply(&format!("ERR respguard: {} is refused by {}", self.name(at), refusal.text()))
     }
 
     /// A group of which a command is refused is not sent; true when that is so.
@@ -321,19 +305,18 @@ impl<'a> Planner<'a> {
         self.note_refusal(members[place], &refusal);
         let culprit = self.name(members[place]);
         for (other, &at) in members.iter().enumerate() {
-            let mut reply = Vec::new();
-            if other == place {
-                encode::error(&mut reply, &format!("ERR respguard: {culprit} is refused by {}", refusal.text()));
+            let text = if other == place {
+                format!("ERR respguard: {culprit} is refused by {}", refusal.text())
             } else {
-                let name = &self.rules.policy.groups()[group].name;
-                let text = format!(
+                let name = &self.group(group).name;
+                format!(
                     "EXECABORT Transaction discarded because of previous errors. respguard: group {name} was not sent: member {} of {} ({culprit}) is refused by {}",
                     place + 1,
                     members.len(),
                     refusal.text()
-                );
-                encode::error(&mut reply, &text);
-            }
+                )
+            };
+            let reply = encode::error_reply(&text);
             self.plan.steps.push(Step::Refuse { command: at, reply });
         }
         self.plan.found.push(Finding::Group { index: group, outcome: Outcome::Aborted });
@@ -351,35 +334,34 @@ impl<'a> Planner<'a> {
         let Some(kind) = refusal.kind else {
             return self.plan.found.push(Finding::CompressRefused { rule: Arc::clone(&refusal.rule) });
         };
-        let violation = Violation::new(kind).rule(&refusal.rule).commands([self.rules.table.spec(self.batch.id(at)).name()]);
-        let violation =
-            Violation { key_pattern: refusal.key_pattern.clone(), reason: refusal.reason.map(Into::into), ..violation };
-        let violation = violation.key(named_keys::of_command(self.rules.policy, self.rules.table, self.member(at)));
+        let violation = named_keys::violation(kind, &refusal.rule, self.rules.policy, self.rules.table, self.member(at));
+        // A guard's name says it.
+        let reason = Some(refusal.why.clone()).filter(|_| kind != Kind::Guard);
+        let violation = Violation { key_pattern: refusal.key_pattern.clone(), ..violation.reason(reason) };
         self.plan.found.push(Finding::Violation(violation));
     }
 
     /// Tells of the guards that only flag what the command does.
     pub(super) fn note_flags(&mut self, at: usize) {
-        let (policy, table, batch, bytes) = (self.rules.policy, self.rules.table, self.batch, self.bytes);
-        let command = Member { id: batch.id(at), args: batch.args(bytes, at) };
+        let (policy, table, command) = (self.rules.policy, self.rules.table, self.member(at));
         for rule in policy.guards_of(table, command).filter(|rule| rule.breach(command, table).is_some()) {
-            let violation = Violation::new(Kind::Guard).rule(&rule.name).commands([table.spec(command.id).name()]);
-            let violation = violation.key(named_keys::of_command(policy, table, command));
+            let violation = named_keys::violation(Kind::Guard, &rule.name, policy, table, command);
             self.plan.found.push(Finding::Violation(violation));
         }
     }
 
     fn name(&self, at: usize) -> String {
-        self.rules.table.spec(self.batch.id(at)).name().replace('|', " ").to_uppercase()
+        self.spec(at).shown()
     }
 }
 
 impl Refusal {
     fn text(&self) -> String {
-        format!("{} {}: {}", self.sort, self.rule, self.why)
+        let sort = match self.kind {
+            Some(Kind::Guard) => "guard",
+            Some(_) => "ttl rule",
+            None => "compress rule",
+        };
+        format!("{sort} {}: {}", self.rule, self.why)
     }
-}
-
-pub(super) fn is_longer(milliseconds: i64, rule: &TtlRule) -> bool {
-    rule.max.is_some_and(|max| i128::from(milliseconds) > max.as_millis() as i128)
 }

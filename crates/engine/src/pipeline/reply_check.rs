@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::finding::Finding;
 use super::named_keys;
-use super::packed_reply::ReadPart;
+use super::permission::Permission;
 use super::reading::{Findings, Part};
 use super::setnx;
 use super::unpack::{Reader, Unpack};
@@ -77,7 +77,7 @@ impl ReplyCheck {
         let ConvertedReply { rule, reply } =
             std::mem::replace(turned, ConvertedReply { rule: Arc::clone(&turned.rule), reply: Vec::new() });
         if reply.starts_with(b"-NOPERM ") {
-            findings.found.push(Finding::SetnxFixRefused { rule });
+            findings.found.push(Finding::TtlFixRefused { permission: Permission::Set, rule });
         }
         let part = Part { first: true, ..part };
         self.judge(setnx::turned(&reply).into(), part, out, findings);
@@ -97,18 +97,9 @@ impl ReplyCheck {
         self.unpack.as_ref()?.awaits()
     }
 
-    /// Its values have been read.
-    pub(super) fn set_read(&mut self, part: ReadPart) {
-        if let Some(unpack) = &mut self.unpack {
-            unpack.set_read(part.reply, part.found);
-        }
-    }
-
-    /// No room is left to read its values.
-    pub(super) fn refuse_values(&mut self) {
-        if let Some(unpack) = &mut self.unpack {
-            unpack.refuse();
-        }
+    /// What reads its compressed values.
+    pub(super) fn unpack(&mut self) -> Option<&mut Unpack> {
+        self.unpack.as_deref_mut()
     }
 
     fn judge(&mut self, piece: Cow<'_, [u8]>, part: Part, out: &mut Vec<u8>, findings: &mut Findings<'_>) {
@@ -137,7 +128,7 @@ impl ReplyCheck {
             // An error says more than that it was not expected.
             if *fails && !self.replaced && head != Head::Error {
                 self.replaced = true;
-                let name = findings.table.spec(self.command).name().replace('|', " ").to_uppercase();
+                let name = findings.table.spec(self.command).shown();
                 let text = format!(
                     "PARTIAL respguard: {name} was applied, but answered {head}, expected {} (rule {})",
                     rule.reply, rule.name

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use super::packed_reply::{PackedPart, ReadPart, parts_of};
+use super::packed_reply::{PackedPart, parts_of};
 use super::reading::{Findings, MemberReply, Part};
 use super::reply_check::ReplyCheck;
 use super::unpack::{Reader, Unpack};
@@ -68,16 +68,9 @@ impl ReplyChecks {
         self.checks.iter().any(|(_, check)| check.reader().is_some())
     }
 
-    /// The values in the reply to one command have been read.
-    pub(super) fn set_read(&mut self, part: ReadPart) {
-        if let Some(at) = self.at(part.place) {
-            self.checks[at].1.set_read(part);
-        }
-    }
-
-    /// No room is left to read the values.
-    pub(super) fn refuse_values(&mut self) {
-        self.checks.iter_mut().for_each(|(_, check)| check.refuse_values());
+    /// What reads compressed values, by the places of the commands.
+    pub(super) fn unpacks(&mut self) -> impl Iterator<Item = (u32, &mut Unpack)> {
+        self.checks.iter_mut().filter_map(|(place, check)| Some((*place, check.unpack()?)))
     }
 }
 
@@ -146,17 +139,10 @@ impl ExecChecks {
         parts_of(frame, &Some, &|place| checks.checks.reader(place))
     }
 
-    pub(super) fn set_read(&mut self, part: ReadPart) {
-        match (&mut self.unpack, &mut self.array_checks) {
-            (Some(unpack), _) => unpack.set_read(part.reply, part.found),
-            (None, Some(checks)) => checks.checks.set_read(part),
-            (None, None) => {}
-        }
-    }
-
-    pub(super) fn refuse_values(&mut self) {
-        self.unpack.iter_mut().for_each(|unpack| unpack.refuse());
-        self.array_checks.iter_mut().for_each(|checks| checks.checks.refuse_values());
+    /// What reads compressed values, by the places of the commands.
+    pub(super) fn unpacks(&mut self) -> impl Iterator<Item = (u32, &mut Unpack)> {
+        let of_elements = self.array_checks.iter_mut().flat_map(|array_checks| array_checks.checks.unpacks());
+        self.unpack.as_deref_mut().map(|unpack| (0, unpack)).into_iter().chain(of_elements)
     }
 
     /// Takes a piece of EXEC's answer, and gives the client what it gets in its place.

@@ -133,9 +133,7 @@ fn keeps(effect: TtlEffect) -> bool {
 /// True when the command, if it succeeds, leaves the key with a TTL that the rule allows.
 fn is_decided(effect: TtlEffect, rule: &TtlRule) -> bool {
     match effect {
-        TtlEffect::Set { milliseconds: Some(ttl), conditional: false } => {
-            rule.max.is_none_or(|max| i128::from(ttl) <= max.as_millis() as i128)
-        }
+        TtlEffect::Set { milliseconds: Some(ttl), conditional: false } => !rule.is_exceeded_by(ttl),
         // How far away that is, the server's clock tells.
         TtlEffect::SetAt { milliseconds: Some(_), conditional: false } => rule.max.is_none(),
         _ => false,

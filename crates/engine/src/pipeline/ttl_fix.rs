@@ -3,16 +3,15 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::batch::Batch;
 use super::plan::{Added, Planner, Step};
 use super::reply_checks::ReplyChecks;
 use super::slot::Role;
 use super::wire::{Injected, TtlFix};
-use crate::command::{Spec, Table, TtlEffect, m_set_ex_options, ttl_effects};
-use crate::policy::{Member, Mode, Policy, TtlAction, TtlRule};
+use crate::command::{Spec, TtlEffect, m_set_ex_options, ttl_effects};
+use crate::policy::{Member, Mode, TtlAction, TtlRule};
 use crate::preflight;
+use respguard_resp::encode;
 use respguard_resp::request::Args;
-use respguard_resp::{encode, value};
 
 /// Keys that one command or group gets a TTL for; what writes more is only verified.
 const KEYS_MAX: usize = 4096;
@@ -20,7 +19,7 @@ const KEYS_MAX: usize = 4096;
 impl<'a> Planner<'a> {
     /// What the command does to the TTLs of its keys, as it goes out.
     pub(super) fn ttl_effects(&self, at: usize, visit: &mut dyn FnMut(&'a [u8], TtlEffect)) {
-        let (spec, args) = (self.rules.table.spec(self.batch.id(at)), self.batch.args(self.bytes, at));
+        let (spec, args) = (self.spec(at), self.args(at));
         if !spec.may_write_keys() {
             return;
         }
@@ -100,7 +99,7 @@ impl<'a> Planner<'a> {
         let mut keys: Vec<(&[u8], Arc<TtlRule>, Vec<u32>)> = Vec::new();
         let mut known: HashMap<&[u8], usize> = HashMap::new();
         for (place, &at) in commands.iter().enumerate() {
-            let (spec, args) = (self.rules.table.spec(self.batch.id(at)), self.batch.args(self.bytes, at));
+            let (spec, args) = (self.spec(at), self.args(at));
             if !writes_for_certain(spec, args) {
                 continue;
             }
@@ -133,53 +132,10 @@ impl<'a> Planner<'a> {
     }
 }
 
-/// A key that a command of the batch writes and that a rule may fix, with the rule.
-pub fn key_to_fix<'a>(
-    policy: &'a Policy,
-    table: &Table,
-    batch: &'a Batch,
-    bytes: &'a [u8],
-) -> Option<(&'a [u8], &'a Arc<TtlRule>)> {
-    if !policy.has_acting_ttl_rules() {
-        return None;
-    }
-    (0..batch.len()).find_map(|at| {
-        let (spec, args) = (table.spec(batch.id(at)), batch.args(bytes, at));
-        let mut found = None;
-        if spec.is_write() {
-            ttl_effects(spec, args, &mut |place, _| {
-                let key = args.get(place);
-                let rule = key.and_then(|key| Some((key, policy.ttl_rule_for(key)?.1)));
-                let fixes = |rule: &TtlRule| rule.action == TtlAction::Fix && policy.mode_of(rule.mode) == Mode::Enforce;
-                found = found.or(rule.filter(|(_, rule)| fixes(rule)));
-            });
-        }
-        found
-    })
-}
-
-/// Whether the user may fix writes of this key. No TTL is longer than the one there is and over at once, so that none is
-/// set (<https://redis.io/docs/latest/commands/pexpire/>).
-pub fn question(key: &[u8]) -> Vec<u8> {
-    let mut request = Vec::new();
-    encode::request(&mut request, &[b"PEXPIRE", key, b"0", b"GT"]);
-    request
-}
-
-/// What the answer means; nothing, where it says something of the server only.
-pub fn may_fix_ttl(reply: &[u8]) -> Option<bool> {
-    if value::integer(reply).is_some() {
-        return Some(true);
-    }
-    (reply.starts_with(b"-NOPERM ") || reply.starts_with(b"-ERR ")).then_some(false)
-}
-
 /// `PEXPIRE key default NX` (<https://redis.io/docs/latest/commands/pexpire/>).
 fn expire_request(key: &[u8], rule: &TtlRule) -> Option<Vec<u8>> {
     let default = rule.default?.as_millis().to_string();
-    let mut request = Vec::new();
-    encode::request(&mut request, &[b"PEXPIRE", key, default.as_bytes(), b"NX"]);
-    Some(request)
+    Some(encode::request_frame(&[b"PEXPIRE", key, default.as_bytes(), b"NX"]))
 }
 
 pub(super) fn is_set(spec: &Spec, args: Args<'_>) -> bool {
@@ -207,19 +163,4 @@ pub(super) fn writes_for_certain(spec: &Spec, args: Args<'_>) -> bool {
         | "hincrby" | "hincrbyfloat" | "lpush" | "rpush" | "sadd" | "zincrby" | "pfadd" | "vadd" => true,
         _ => false,
     }
-}
-
-/// The key of a SETNX of the batch that a rule may fix, with the rule.
-pub fn setnx_to_fix<'a>(
-    policy: &'a Policy,
-    table: &Table,
-    batch: &'a Batch,
-    bytes: &'a [u8],
-) -> Option<(&'a [u8], &'a Arc<TtlRule>)> {
-    let setnx = table.by_name("setnx").filter(|_| policy.has_acting_ttl_rules())?;
-    (0..batch.len()).filter(|at| batch.id(*at) == setnx).find_map(|at| {
-        let key = batch.args(bytes, at).get(1)?;
-        let rule = policy.ttl_rule_for(key)?.1;
-        (rule.action == TtlAction::Fix && policy.mode_of(rule.mode) == Mode::Enforce).then_some((key, rule))
-    })
 }

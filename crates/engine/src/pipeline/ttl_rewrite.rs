@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use super::plan::Planner;
-use super::refuse::is_longer;
 use super::ttl_fix::{is_set, writes_for_certain};
 use crate::command::{TtlEffect, Unit, lifetime_of, ttl_effects};
 use crate::policy::{TtlAction, TtlRule};
@@ -28,7 +27,7 @@ impl Planner<'_> {
     /// SET without a lifetime of its own goes out with KEEPTTL, where a rule says so
     /// (<https://redis.io/docs/latest/commands/set/>).
     fn kept_ttl(&self, at: usize) -> Option<Vec<u8>> {
-        let (spec, args) = (self.rules.table.spec(self.batch.id(at)), self.args(at));
+        let (spec, args) = (self.spec(at), self.args(at));
         if !is_set(spec, args) {
             return None;
         }
@@ -40,13 +39,13 @@ impl Planner<'_> {
 
     /// A lifetime beyond a rule's maximum becomes that, in the command's own words. A condition stays what it is.
     fn shortened(&self, at: usize) -> Option<Vec<u8>> {
-        let (spec, args) = (self.rules.table.spec(self.batch.id(at)), self.args(at));
+        let (spec, args) = (self.spec(at), self.args(at));
         let (place, unit, is_moment) = lifetime_of(spec, args)?;
         let mut most: Option<i64> = None;
         self.ttl_effects(at, &mut |key, effect| {
             let rule = self.rules.policy.ttl_rule_for(key).map(|(_, rule)| rule);
             let Some(rule) = rule.filter(|rule| self.enforces(rule, TtlAction::Fix)) else { return };
-            if self.lifetime(effect).is_some_and(|ttl| is_longer(ttl, rule)) {
+            if self.lifetime(effect).is_some_and(|ttl| rule.is_exceeded_by(ttl)) {
                 let max = rule.max.and_then(|max| i64::try_from(max.as_millis()).ok());
                 most = most.into_iter().chain(max).min();
             }
@@ -60,12 +59,12 @@ impl Planner<'_> {
         let time = Some(time).filter(|time| *time > 0)?.to_string();
         let mut words: Vec<&[u8]> = args.iter().collect();
         *words.get_mut(place)? = time.as_bytes();
-        Some(request(&words))
+        Some(encode::request_frame(&words))
     }
 
     /// SET under a condition and without a lifetime gets the default: where it does not write, nothing happens to what is there.
     fn with_default(&self, at: usize, behind: impl Iterator<Item = usize> + Clone) -> Option<Vec<u8>> {
-        let (spec, args) = (self.rules.table.spec(self.batch.id(at)), self.args(at));
+        let (spec, args) = (self.spec(at), self.args(at));
         let keeps = args.from(3).iter().any(|word| word.eq_ignore_ascii_case(b"KEEPTTL"));
         if !is_set(spec, args) || writes_for_certain(spec, args) || keeps {
             return None;
@@ -76,12 +75,12 @@ impl Planner<'_> {
 
     /// SETNX goes out as `SET key value NX PX default`, whose reply is turned back, where the user may SET.
     fn set_for_setnx(&self, at: usize, behind: impl Iterator<Item = usize> + Clone) -> Option<(Vec<u8>, Arc<str>)> {
-        let (spec, args) = (self.rules.table.spec(self.batch.id(at)), self.args(at));
+        let (spec, args) = (self.spec(at), self.args(at));
         if !self.rules.setnx_fixes || spec.name() != "setnx" || !spec.arity_fits(args) {
             return None;
         }
         let rule = self.lacking(at, behind)?;
-        let request = request(&[b"SET", args.get(1)?, args.get(2)?, b"NX", b"PX", default_of(rule)?.as_bytes()]);
+        let request = encode::request_frame(&[b"SET", args.get(1)?, args.get(2)?, b"NX", b"PX", default_of(rule)?.as_bytes()]);
         Some((request, Arc::clone(&rule.name)))
     }
 
@@ -97,16 +96,10 @@ impl Planner<'_> {
 
     fn followed_by(&self, at: usize, more: &[&[u8]]) -> Vec<u8> {
         let words: Vec<&[u8]> = self.args(at).iter().chain(more.iter().copied()).collect();
-        request(&words)
+        encode::request_frame(&words)
     }
 }
 
 fn default_of(rule: &TtlRule) -> Option<String> {
     rule.default.map(|default| default.as_millis().to_string())
-}
-
-fn request(words: &[&[u8]]) -> Vec<u8> {
-    let mut request = Vec::new();
-    encode::request(&mut request, words);
-    request
 }

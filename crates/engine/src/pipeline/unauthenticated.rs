@@ -20,8 +20,8 @@ const SYNTAX: &str = "ERR syntax error";
 impl Planner<'_> {
     /// Nothing of an unauthenticated client reaches the server: he may log in, start over or leave.
     pub(super) fn decide_unauthenticated(&mut self, at: usize) -> Decision {
-        let args = self.batch.args(self.bytes, at);
-        match self.rules.table.spec(self.batch.id(at)).connection_effect(args) {
+        let args = self.args(at);
+        match self.spec(at).connection_effect(args) {
             ConnectionEffect::Lane(lane) => match LaneChange::read(lane, args) {
                 Some(change) if change.login.is_some() => Decision::Barrier(Barrier::Lane),
                 _ => Decision::Answer(Answer::Refuse(refusal(lane, args))),

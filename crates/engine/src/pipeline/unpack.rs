@@ -111,8 +111,6 @@ impl Unpack {
         let rule = rule.map_or("", |rule| rule);
         let token = if may_write { "COMMITTED respguard: it was applied, but" } else { "ERR respguard:" };
         let text = format!("{token} no room is left to read compressed values (buffered_bytes_max, compress rule {rule})");
-        let mut error = Vec::new();
-        encode::error(&mut error, &text);
-        error
+        encode::error_reply(&text)
     }
 }

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
-use strum::{IntoStaticStr, VariantArray};
+use crate::words;
 
 /// Names kept of the commands a violation is about; longer lists end with [`MORE`].
 pub const COMMANDS_MAX: usize = 16;
@@ -15,68 +15,56 @@ pub const OTHER_ERROR: &str = "other";
 
 const ERROR_WORD_BYTES_MAX: usize = 32;
 
-/// Every kind of violation. The word of [`Kind::as_str`] is the same in the metric's label, the log, the HTTP API and the docs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, IntoStaticStr, VariantArray)]
-#[strum(serialize_all = "snake_case")]
-pub enum Kind {
-    /// Some commands of a pipeline, group or transaction failed and others did not.
-    PartialFailure,
-    /// A prefix of a group passed because its other members did not come in time.
-    Split,
-    /// A client sends the members of a group one by one, each after the reply to the one before.
-    Sequential,
-    /// A group was refused as a whole; nothing of it was applied.
-    Aborted,
-    /// A group was applied although its preflight did not run.
-    Unguarded,
-    /// A whole group passed without its transaction.
-    Unwrapped,
-    /// Nobody can say whether the commands were applied.
-    UnknownOutcome,
-    /// A group came again that was applied before; nothing was applied again.
-    Duplicate,
-    /// The keys of a group lie in several slots of a cluster.
-    CrossSlot,
-    /// A key that must expire was left without a TTL.
-    TtlMissing,
-    /// A key that must expire got its TTL only after the write.
-    TtlLate,
-    /// A key that must expire lost the TTL it had.
-    TtlDropped,
-    /// A key's TTL is longer than its rule allows.
-    TtlTooLong,
-    /// A write was not sent, because it would have left its key without a TTL, or with too long a one.
-    TtlRejected,
-    /// A reply was not what its rule expects.
-    Expectation,
-    /// A command that its rule does not let pass.
-    Guard,
-    /// A command was answered by a rule, because there was no server.
-    Degraded,
-    /// A command that a rule is about was too large to be looked at.
-    TooLarge,
-    /// The commands of one batch would have been a group but for one thing.
-    NearMiss,
-    /// An audit found something without what its relation says it needs.
-    Orphan,
-    /// An audit found something whose lifetime is not as its relation says beside that of what it needs.
-    RelationTtl,
+words! {
+    /// Every kind of violation. The word of [`Kind::as_str`] is the same in the metric's label, the log, the HTTP API and the docs.
+    #[derive(PartialOrd, Ord)]
+    Kind {
+        /// Some commands of a pipeline, group or transaction failed and others did not.
+        PartialFailure = "partial_failure",
+        /// A prefix of a group passed because its other members did not come in time.
+        Split = "split",
+        /// A client sends the members of a group one by one, each after the reply to the one before.
+        Sequential = "sequential",
+        /// A group was refused as a whole; nothing of it was applied.
+        Aborted = "aborted",
+        /// A group was applied although its preflight did not run.
+        Unguarded = "unguarded",
+        /// A whole group passed without its transaction.
+        Unwrapped = "unwrapped",
+        /// Nobody can say whether the commands were applied.
+        UnknownOutcome = "unknown_outcome",
+        /// A group came again that was applied before; nothing was applied again.
+        Duplicate = "duplicate",
+        /// The keys of a group lie in several slots of a cluster.
+        CrossSlot = "cross_slot",
+        /// A key that must expire was left without a TTL.
+        TtlMissing = "ttl_missing",
+        /// A key that must expire got its TTL only after the write.
+        TtlLate = "ttl_late",
+        /// A key that must expire lost the TTL it had.
+        TtlDropped = "ttl_dropped",
+        /// A key's TTL is longer than its rule allows.
+        TtlTooLong = "ttl_too_long",
+        /// A write was not sent, because it would have left its key without a TTL, or with too long a one.
+        TtlRejected = "ttl_rejected",
+        /// A reply was not what its rule expects.
+        Expectation = "expectation",
+        /// A command that its rule does not let pass.
+        Guard = "guard",
+        /// A command was answered by a rule, because there was no server.
+        Degraded = "degraded",
+        /// A command that a rule is about was too large to be looked at.
+        TooLarge = "too_large",
+        /// The commands of one batch would have been a group but for one thing.
+        NearMiss = "near_miss",
+        /// An audit found something without what its relation says it needs.
+        Orphan = "orphan",
+        /// An audit found something whose lifetime is not as its relation says beside that of what it needs.
+        RelationTtl = "relation_ttl",
+    }
 }
 
 impl Kind {
-    /// Every kind once, in the order of declaration: `ALL[kind.index()] == kind`.
-    pub const ALL: &[Kind] = Kind::VARIANTS;
-
-    /// The kind's one word.
-    pub fn as_str(self) -> &'static str {
-        self.into()
-    }
-
-    /// The kind's place in [`Kind::ALL`].
-    pub fn index(self) -> usize {
-        self as usize
-    }
-
     /// The kind that [`Kind::as_str`] writes as `word`.
     pub fn from_word(word: &str) -> Option<Kind> {
         Kind::ALL.iter().copied().find(|kind| kind.as_str() == word)

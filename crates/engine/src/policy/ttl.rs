@@ -70,6 +70,11 @@ impl TtlRule {
     pub fn pattern_of(&self, key: &[u8]) -> Option<&str> {
         self.keys.iter().find(|pattern| pattern.matches_key(key)).map(Pattern::text)
     }
+
+    /// True for a TTL of so many milliseconds that is longer than the rule allows.
+    pub fn is_exceeded_by(&self, milliseconds: i64) -> bool {
+        self.max.is_some_and(|max| i128::from(milliseconds) > max.as_millis() as i128)
+    }
 }
 
 /// All TTL rules, in the order in which they were written: the first that matches a key is the key's rule.

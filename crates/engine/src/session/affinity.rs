@@ -1,31 +1,24 @@
 //! Which upstream connection a client's commands may use: a shared one, or one leased for a reason.
 
-use strum::IntoStaticStr;
+use crate::words;
 
-/// Why a client needs an upstream connection of its own.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, IntoStaticStr)]
-#[strum(serialize_all = "snake_case")]
-pub enum Reason {
-    /// MULTI without its EXEC, or WATCH: lasts until the transaction ends.
-    Transaction,
-    /// SUBSCRIBE and kin: lasts until the last subscription ends.
-    Subscription,
-    /// A command that may block: lasts until it is answered.
-    Blocking,
-    /// A request too large to be held whole: lasts until it is answered.
-    Large,
-    /// Its replies have been so large of late that others would wait for it: lasts until the next is answered.
-    Bulky,
-    /// Connection state that nothing but the connection's end removes, or `sharing = "never"`.
-    Exclusive,
-    /// The reply stream no longer follows the requests (MONITOR, CLIENT REPLY): bytes are tunnelled.
-    Tunnel,
-}
-
-impl Reason {
-    /// The word in logs and documents.
-    pub fn as_str(self) -> &'static str {
-        self.into()
+words! {
+    /// Why a client needs an upstream connection of its own.
+    Reason {
+        /// MULTI without its EXEC, or WATCH: lasts until the transaction ends.
+        Transaction = "transaction",
+        /// SUBSCRIBE and kin: lasts until the last subscription ends.
+        Subscription = "subscription",
+        /// A command that may block: lasts until it is answered.
+        Blocking = "blocking",
+        /// A request too large to be held whole: lasts until it is answered.
+        Large = "large",
+        /// Its replies have been so large of late that others would wait for it: lasts until the next is answered.
+        Bulky = "bulky",
+        /// Connection state that nothing but the connection's end removes, or `sharing = "never"`.
+        Exclusive = "exclusive",
+        /// The reply stream no longer follows the requests (MONITOR, CLIENT REPLY): bytes are tunnelled.
+        Tunnel = "tunnel",
     }
 }
 

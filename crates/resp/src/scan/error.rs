@@ -25,3 +25,9 @@ pub enum ScanError {
     #[error("payload is not followed by a line end")]
     UnterminatedPayload,
 }
+
+impl From<ScanError> for std::io::Error {
+    fn from(error: ScanError) -> std::io::Error {
+        std::io::Error::other(error)
+    }
+}

@@ -43,7 +43,7 @@ impl Core {
                 state.finish(place, Phase::Failed(Fault::Unavailable))
             }
             _ => {
-                let name = self.nodes.context.table().spec(entry.command).name().replace('|', " ").to_uppercase();
+                let name = self.nodes.context.table().spec(entry.command).shown();
                 let name = if entry.command == CommandId::UNKNOWN { "the request".to_owned() } else { name };
                 let is_alone = matches!(entry.kind, Kind::Blocking(_) | Kind::Watch | Kind::Subscribe(_));
                 let why = match (entry.slot, self.no_lease.take(), silent) {

@@ -32,13 +32,13 @@ impl Planner<'_> {
         let mut is_once = false;
         for place in before.gathered..self.plan.gathered.len() {
             let gathered = &self.plan.gathered[place];
-            let rule = &self.rules.policy.groups()[gathered.group];
-            let members = &self.plan.members[gathered.first..gathered.first + gathered.members];
+            let rule = self.group(gathered.group);
+            let members = &self.plan.members[gathered.members.clone()];
             if gathered.whole && self.passes_crossed(gathered.group, members) {
                 return Some(Flaw { groups: vec![place], why: SplitReason::CrossSlot, end: None });
             }
             let carried = (at..built.end).filter(|&other| !self.is_answered(other) && !self.is_elsewhere(at, other));
-            if rule.atomic == Atomic::Rollback && gathered.members != carried.count() {
+            if rule.atomic == Atomic::Rollback && gathered.members.len() != carried.count() {
                 return Some(Flaw { groups: vec![place], why: SplitReason::RolledBack, end: None });
             }
             if rule.once.is_some() && std::mem::replace(&mut is_once, true) {
@@ -55,7 +55,7 @@ impl Planner<'_> {
     fn open_at(&self, cut: usize, before: Before) -> impl Iterator<Item = usize> + '_ {
         (before.gathered..self.plan.gathered.len()).filter(move |&place| {
             let gathered = &self.plan.gathered[place];
-            let members = &self.plan.members[gathered.first..gathered.first + gathered.members];
+            let members = &self.plan.members[gathered.members.clone()];
             let is_open = !gathered.whole || members.last().is_some_and(|&last| last >= cut);
             is_open && members.first().is_some_and(|&first| first < cut)
         })
@@ -74,7 +74,7 @@ impl Planner<'_> {
         let is_apart = |one: usize, other: usize| self.mark(one) == 0 || self.mark(one) != self.mark(other);
         let first = commands.start;
         for at in commands.filter(|&at| !self.is_answered(at) && !self.is_elsewhere(first, at)) {
-            let (spec, args) = (self.rules.table.spec(self.batch.id(at)), self.args(at));
+            let (spec, args) = (self.spec(at), self.args(at));
             let (unblocks, mut read) = (spec.unblocks(), None);
             if unblocks != Unblocks::ByPush && !spec.touches_nothing(args) && !matches!(spec.name(), "publish" | "spublish") {
                 read = anything.filter(|&push| spec.sees_queues() && is_apart(push, at));

@@ -63,11 +63,11 @@ impl Planner<'_> {
         if !groups[place].guarded {
             return Ok(());
         }
-        if self.rules.policy.groups()[gathered.group].on_unsupported != OnUnsupported::Transaction {
+        if self.group(gathered.group).on_unsupported != OnUnsupported::Transaction {
             return Err(Refused { gathered: before.gathered + place, refusal: Refusal::Lacking(lack) });
         }
         groups[place].guarded = false;
-        let members = gathered.first..gathered.first + gathered.members;
+        let members = gathered.members.clone();
         self.plan.notes.push(Note::Degraded { group: gathered.group, members, lack });
         Ok(())
     }

@@ -5,7 +5,6 @@ use std::ops::Range;
 use super::{Before, Refused};
 use crate::pipeline::in_doubt::takes_marker;
 use crate::pipeline::plan::{Gathered, Planner, Span, SpanGroup, Step};
-use crate::pipeline::refusal::Refusal;
 use crate::pipeline::slot::Role;
 use crate::policy::{Atomic, Recognition};
 
@@ -43,22 +42,19 @@ impl Planner<'_> {
         }
         for place in before.gathered..self.plan.gathered.len() {
             let gathered = self.plan.gathered[place].clone();
-            if commands.contains(&self.plan.members[gathered.first]) {
-                self.note_completed(self.plan.members[gathered.first], gathered.group);
+            if commands.contains(&self.plan.members[gathered.members.start]) {
+                self.note_completed(self.plan.members[gathered.members.start], gathered.group);
             }
         }
         let observed = self.observed_in_span(&commands);
-        let first = self.plan.members.len();
-        self.plan.members.extend(&commands);
+        let all = self.plan.keep_members(commands.iter().copied());
         if !is_part {
             self.push_span_roles(at..end);
         }
         let added = self.ttl_fix_group(&commands);
-        let is_marked =
-            |group: &SpanGroup| takes_marker(&self.rules.policy.groups()[group.group], self.session, self.rules.slots);
+        let is_marked = |group: &SpanGroup| takes_marker(self.group(group.group), self.session, self.rules.slots);
         let is_bare = preflight.is_none() && added.injected.is_empty() && !groups.iter().any(is_marked);
         self.reads_ahead = self.rules.reads_ahead && !self.rules.slots && is_bare;
-        let all = first..self.plan.members.len();
         let step = Step::Span(Box::new(Span { commands: all, groups, observed, preflight: preflight.map(Box::new), added }));
         self.with_probes(commands.iter().copied(), step);
         self.fenced = true;
@@ -75,10 +71,10 @@ impl Planner<'_> {
     fn span_groups(&self, commands: &[usize], before: Before) -> Vec<SpanGroup> {
         let gathered = &self.plan.gathered[before.gathered..];
         let group = |gathered: &Gathered| {
-            let members = &self.plan.members[gathered.first..gathered.first + gathered.members];
+            let members = &self.plan.members[gathered.members.clone()];
             let place = |member: &usize| commands.binary_search(member).ok().and_then(|place| u32::try_from(place).ok());
             let places: Vec<u32> = members.iter().filter_map(place).collect();
-            let guarded = !places.is_empty() && self.rules.policy.groups()[gathered.group].atomic == Atomic::Guarded;
+            let guarded = !places.is_empty() && self.group(gathered.group).atomic == Atomic::Guarded;
             SpanGroup { group: gathered.group, places, guarded }
         };
         gathered.iter().map(group).collect()
@@ -113,16 +109,11 @@ impl Planner<'_> {
     fn refuse_of_span(&mut self, at: usize, end: usize, before: Before) -> bool {
         for place in before.gathered..self.plan.gathered.len() {
             let gathered = self.plan.gathered[place].clone();
-            let members = self.plan.members[gathered.first..gathered.first + gathered.members].to_vec();
-            if let Some(refusal) = self.malformed(gathered.first..gathered.first + gathered.members, gathered.group) {
-                self.end_run(at);
-                self.refuse_gathered(&Refused { gathered: place, refusal: Refusal::Member(refusal) }, before);
-                return true;
-            }
+            let members = self.plan.members[gathered.members.clone()].to_vec();
             let mut behind = members.iter().enumerate();
-            if let Some(crossing) = self.crossing(&members) {
+            if let Some(refusal) = self.refusal_of_form(gathered.members, gathered.group) {
                 self.end_run(at);
-                self.refuse_gathered(&Refused { gathered: place, refusal: Refusal::Crossed(crossing) }, before);
+                self.refuse_gathered(&Refused { gathered: place, refusal }, before);
                 return true;
             }
             let has_rules = self.rules.policy.has_rules_of_commands();
@@ -150,11 +141,9 @@ impl Planner<'_> {
     /// Nothing of the group is sent; what else was to go with it is planned again.
     fn refuse_gathered(&mut self, refused: &Refused, before: Before) {
         let gathered = self.plan.gathered[refused.gathered].clone();
-        let members = self.plan.members[gathered.first..gathered.first + gathered.members].to_vec();
+        let members = self.plan.members[gathered.members.clone()].to_vec();
         self.undo(before);
-        let first = self.plan.members.len();
-        self.plan.members.extend(&members);
-        let (range, group) = (first..self.plan.members.len(), gathered.group);
+        let (range, group) = (self.plan.keep_members(members.iter().copied()), gathered.group);
         self.note_completed(members[0], group);
         self.plan.steps.push(Step::RefuseGroup { members: range, group, refusal: refused.refusal.clone() });
         members.iter().for_each(|&member| self.mark_answered(member));

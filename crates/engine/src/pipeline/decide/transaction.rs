@@ -159,10 +159,8 @@ impl Planner<'_> {
 
     /// What aborts the transaction goes out in the command's place.
     fn abort_transaction(&mut self, at: usize, text: &str) -> Decision {
-        let mut reply = Vec::new();
-        encode::error(&mut reply, text);
         self.plan.rewrites.push((at, SPOILER.to_vec()));
-        Decision::Send(Role::Refused(Box::new(reply)))
+        Decision::Send(Role::Refused(Box::new(encode::error_reply(text))))
     }
 }
 

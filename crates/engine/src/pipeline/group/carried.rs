@@ -5,10 +5,10 @@
 
 use super::WrappedGroup;
 use crate::command::CommandId;
-use crate::pipeline::failure_tracker::{Failure, FailureTracker};
+use crate::pipeline::failure_tracker::{FailureTracker, Failures};
 use crate::pipeline::finding::Finding;
 use crate::pipeline::reading::Findings;
-use respguard_resp::{encode, value};
+use respguard_resp::value;
 
 /// One of the groups.
 #[derive(Debug)]
@@ -18,8 +18,7 @@ pub struct CarriedGroup {
     places: Vec<u32>,
     guarded: bool,
     /// Of a long answer, which is passed on as it comes: how many members have failed, and which first.
-    failed: u32,
-    first_failure: Option<Failure>,
+    failures: Failures,
 }
 
 /// Whose commands a transaction holds.
@@ -63,17 +62,11 @@ pub struct Returned {
 impl CarriedGroup {
     /// The group has its members at these places of the transaction; `guarded`: the preflight is about it.
     pub fn new(group: WrappedGroup, places: Vec<u32>, guarded: bool) -> CarriedGroup {
-        CarriedGroup { group, places, guarded, failed: 0, first_failure: None }
+        CarriedGroup { group, places, guarded, failures: Failures::default() }
     }
 
     fn is_once(&self) -> bool {
         self.guarded && self.group.rule.once.is_some()
-    }
-
-    /// Every member is answered this.
-    fn all(&self, text: &str) -> Vec<Vec<u8>> {
-        let reply = error(text);
-        vec![reply; self.places.len()]
     }
 }
 
@@ -107,9 +100,7 @@ impl Carried {
         let Some((owner, member)) = self.member(place as usize) else { return };
         let group = &mut self.groups[owner];
         if value::is_error(bytes) {
-            group.failed += 1;
-            let member = u32::try_from(member + 1).unwrap_or(u32::MAX);
-            group.first_failure.get_or_insert_with(|| Failure::new(member, bytes));
+            group.failures.note(u32::try_from(member + 1).unwrap_or(u32::MAX), bytes);
         }
         if let Some(expectations) = &mut group.group.expectations {
             expectations.admit(bytes, last);
@@ -162,12 +153,6 @@ impl WrappedGroup {
         let commands = answers.into_iter().zip(requests).map(|(answer, request)| answer.ok_or(request)).collect();
         Some(Returned { commands, refused: carried.refused })
     }
-}
-
-fn error(text: &str) -> Vec<u8> {
-    let mut reply = Vec::new();
-    encode::error(&mut reply, text);
-    reply
 }
 
 mod answer;

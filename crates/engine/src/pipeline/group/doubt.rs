@@ -2,14 +2,14 @@
 
 use std::time::Instant;
 
-use super::super::finding::{Finding, Outcome, Resolution};
+use super::super::finding::{Fault, Finding, Outcome, Resolution, unknown};
 use super::super::in_doubt::{INQUIRY_FRAMES, Inquiry, Next, Stage};
 use super::super::reading::Findings;
-use super::super::violation::Kind;
+use super::super::refusal;
 use super::WrappedGroup;
+use super::ending::Ending;
 use crate::link::budget::Budget;
 use crate::link::handshake::{Kill, OrphanedConnection};
-use crate::policy::Group;
 use respguard_resp::value;
 
 impl WrappedGroup {
@@ -57,11 +57,7 @@ impl WrappedGroup {
         found: &mut Vec<Finding>,
     ) -> Option<(Next, (Instant, Instant))> {
         let in_doubt = self.in_doubt.as_mut()?;
-        let next = in_doubt.next(lost, now, budget, found);
-        if matches!(next, Next::Again(_)) {
-            found.push(Finding::Resolution(Resolution::Resent));
-        }
-        Some((next, in_doubt.times()))
+        Some((in_doubt.next(lost, now, budget, found), in_doubt.times()))
     }
 
     /// Takes an answer to what was asked; true when the group is done.
@@ -90,7 +86,7 @@ impl WrappedGroup {
                 let why = refusal.as_deref().map(value::error_text).unwrap_or_default();
                 let why = format!("and whether it was applied may not be asked: {}", String::from_utf8_lossy(why));
                 findings.found.push(Finding::Resolution(Resolution::Denied));
-                self.reply_unknown(&format!("{LOST}, {why}"), out, findings);
+                self.reply_lost(&why, out, findings);
             }
         }
         true
@@ -98,56 +94,40 @@ impl WrappedGroup {
 
     fn reply_committed(&mut self, out: &mut Vec<u8>, findings: &mut Findings<'_>) {
         findings.found.push(Finding::Resolution(Resolution::Committed));
-        let text = |rule: &Group| format!("COMMITTED group {} was applied, its replies were lost", rule.name);
+        let text = |name: &str| format!("COMMITTED group {name} was applied, its replies were lost");
         self.reply_outcome(Outcome::Committed, &text, out, findings);
     }
 
-    /// It was not applied, and does not go out again.
-    pub(in super::super) fn reply_not_applied(&mut self, why: &str, out: &mut Vec<u8>, findings: &mut Findings<'_>) {
-        let text = |rule: &Group| {
-            format!(
-                "EXECABORT Transaction discarded because of previous errors. respguard: group {} was not applied: {LOST}, and it is not sent again: {why}",
-                rule.name
-            )
-        };
+    /// Nothing more is done about it, for this reason: it was not applied and does not go out again, or nobody will know.
+    pub(in super::super) fn settle(&mut self, why: &str, out: &mut Vec<u8>, findings: &mut Findings<'_>) {
+        if self.is_in_doubt() {
+            findings.found.push(Finding::Resolution(Resolution::Unknown));
+            return self.reply_lost(why, out, findings);
+        }
+        let text = |name: &str| refusal::aborted(name, &format!("{LOST}, and it is not sent again: {why}"));
         findings.found.push(Finding::Resolution(Resolution::Aborted));
         self.reply_outcome(Outcome::Aborted, &text, out, findings);
     }
 
-    /// Nobody can be asked, or nobody has answered in time.
-    pub(in super::super) fn give_up(&mut self, out: &mut Vec<u8>, findings: &mut Findings<'_>) {
-        self.reply_unknown_lost("and whether it was applied could not be found out in time", out, findings);
-    }
-
-    pub(in super::super) fn reply_unknown_lost(&mut self, why: &str, out: &mut Vec<u8>, findings: &mut Findings<'_>) {
-        findings.found.push(Finding::Resolution(Resolution::Unknown));
-        self.reply_unknown(&format!("{LOST}, {why}"), out, findings);
-    }
-
-    /// Nobody knows what became of it.
-    pub(super) fn reply_unknown(&mut self, why: &str, out: &mut Vec<u8>, findings: &mut Findings<'_>) {
-        let text = |rule: &Group| format!("TIMEOUT respguard: outcome of group {} unknown: {why}", rule.name);
+    fn reply_lost(&mut self, why: &str, out: &mut Vec<u8>, findings: &mut Findings<'_>) {
+        let text = |name: &str| unknown(&format!("group {name}"), &format!("{LOST}, {why}"));
         self.reply_outcome(Outcome::Unknown, &text, out, findings);
     }
 
     fn reply_outcome(
         &mut self,
         outcome: Outcome,
-        text: &dyn Fn(&Group) -> String,
+        of_group: &dyn Fn(&str) -> String,
         out: &mut Vec<u8>,
         findings: &mut Findings<'_>,
     ) {
-        if self.conclude_carried(outcome, text, findings) {
-            return;
-        }
-        self.reply_all(out, &text(&self.rule));
-        let kind = match outcome {
-            Outcome::Unknown => Some(Kind::UnknownOutcome),
-            Outcome::Aborted => Some(Kind::Aborted),
-            _ => None,
+        let of_command = |name: &str| match outcome {
+            Outcome::Committed => format!("COMMITTED {name} was applied, its reply was lost"),
+            _ => Fault::Lost.of_command(name),
         };
-        findings.found.extend(kind.map(|kind| Finding::Violation(self.violation(kind, findings.table))));
-        findings.found.push(Finding::Group { index: self.index, outcome });
+        // Where nothing has run, what stood between the members runs alone.
+        let of_command: Option<&dyn Fn(&str) -> String> = if outcome == Outcome::Aborted { None } else { Some(&of_command) };
+        self.end(&Ending { outcome, of_group, of_command, reads_return: true }, out, findings);
     }
 
     /// What it was allowed when it was sent first is refused now that it is sent again: then its first marker may

@@ -2,8 +2,10 @@
 
 use std::sync::Arc;
 
-use super::super::failure_tracker::{self, Failure};
-use super::super::finding::{Fault, Finding, Outcome, Place, Unwrapped};
+use super::super::expectations::Breach;
+use super::super::failure_tracker::{self, Failures};
+use super::super::finding::{Finding, Outcome, Place, Unwrapped};
+use super::super::permission::Permission;
 use super::super::reading::Findings;
 use super::super::violation::Kind;
 use super::{WrappedGroup, proves_end};
@@ -20,38 +22,42 @@ enum ExecAnswer {
     Prevented(Verdict),
     /// The server has refused it.
     Aborted,
-    /// Nobody knows whether it has run, and why not.
-    Unknown(String),
     Applied,
 }
 
 impl WrappedGroup {
     /// An array means applied, anything else that nothing was (<https://redis.io/docs/latest/commands/exec/>).
-    fn exec_answer(&self, frame: &[u8], top: Top) -> ExecAnswer {
+    fn exec_answer(&self, frame: &[u8], top: Top) -> Result<ExecAnswer, String> {
         if !self.in_transaction {
-            return ExecAnswer::NoTransaction;
+            return Ok(ExecAnswer::NoTransaction);
         }
         if let Some(guard) = self.guard.as_ref().filter(|_| top.null)
             && !matches!(guard.verdict(), Verdict::Fine | Verdict::Missing)
         {
-            return ExecAnswer::Prevented(guard.verdict().clone());
+            return Ok(ExecAnswer::Prevented(guard.verdict().clone()));
         }
         if self.is_refused_again() {
-            return ExecAnswer::Unknown("it was sent again, and what it needs for that is refused now".to_owned());
+            return Err("it was sent again, and what it needs for that is refused now".to_owned());
         }
         if value::is_error(frame) || top.null {
-            return ExecAnswer::Aborted;
+            return Ok(ExecAnswer::Aborted);
         }
         if top.elements != self.queued() {
             let why = format!("the server's answer has {} replies for {} commands", top.elements, self.queued());
-            return ExecAnswer::Unknown(why);
+            return Err(why);
         }
-        ExecAnswer::Applied
+        Ok(ExecAnswer::Applied)
     }
 
     /// Answers what the transaction held.
     pub(super) fn admit_exec(&mut self, frame: &[u8], top: Top, out: &mut Vec<u8>, findings: &mut Findings<'_>) {
-        let answer = self.exec_answer(frame, top);
+        let answer = match self.exec_answer(frame, top) {
+            Ok(answer) => answer,
+            Err(why) => {
+                findings.found.extend((!self.is_refused_again()).then_some(Finding::CloseUpstream));
+                return self.reply_unknown(&why, out, findings);
+            }
+        };
         self.note_answer(&answer, frame, top, findings.found);
         match self.carried.take() {
             Some(mut carried) => {
@@ -59,7 +65,6 @@ impl WrappedGroup {
                     ExecAnswer::NoTransaction => carried.groups().for_each(|group| group.note_unwrapped(findings)),
                     ExecAnswer::Prevented(verdict) => self.answer_prevented(&mut carried, &verdict, findings),
                     ExecAnswer::Aborted => self.answer_aborted(&mut carried, frame, top, findings),
-                    ExecAnswer::Unknown(why) => self.answer_unknown(&mut carried, &why, Fault::Timeout, findings),
                     ExecAnswer::Applied => self.pass_carried(&mut carried, frame, out, findings),
                 }
                 self.carried = Some(carried);
@@ -73,13 +78,10 @@ impl WrappedGroup {
         let before = out.len();
         let outcome = match answer {
             ExecAnswer::NoTransaction => return self.note_unwrapped(findings),
-            ExecAnswer::Unknown(why) => return self.reply_unknown(&why, out, findings),
             ExecAnswer::Prevented(verdict) => self.reply_prevented(&verdict, out, findings),
             ExecAnswer::Aborted => {
                 self.reply_aborted(&self.why_aborted(frame, top.null, findings.table), out);
-                findings
-                    .found
-                    .push(Finding::Violation(self.aborted(self.own_refused.as_deref().unwrap_or(frame), findings.table)));
+                findings.violation(self.aborted(self.own_refused.as_deref().unwrap_or(frame), findings.table));
                 Outcome::Aborted
             }
             ExecAnswer::Applied => {
@@ -87,7 +89,7 @@ impl WrappedGroup {
                 self.note_unguarded(self, outcome, findings)
             }
         };
-        findings.found.push(Finding::Group { index: self.index, outcome });
+        findings.group(self.index, outcome);
         self.keep_replies(&out[before..], findings.found);
     }
 
@@ -98,15 +100,14 @@ impl WrappedGroup {
         }
         match answer {
             ExecAnswer::Applied | ExecAnswer::Prevented(_) => {}
-            ExecAnswer::Unknown(_) if self.is_refused_again() => {}
-            ExecAnswer::NoTransaction | ExecAnswer::Unknown(_) => found.push(Finding::CloseUpstream),
+            ExecAnswer::NoTransaction => found.push(Finding::CloseUpstream),
             ExecAnswer::Aborted => {
                 // What refused the preflight may refuse the next one too.
                 if self.guard.as_ref().is_some_and(|guard| guard.error().is_some() || self.own_refused.is_some()) {
                     found.push(Finding::GuardLost);
                 }
                 if let Some(rule) = self.ttl_fixed.as_ref().filter(|_| self.ttl_fix_refused) {
-                    found.push(Finding::TtlFixRefused { rule: Arc::clone(&rule.name) });
+                    found.push(Finding::TtlFixRefused { permission: Permission::Expire, rule: Arc::clone(&rule.name) });
                 }
                 if !proves_end(frame, top) {
                     found.push(Finding::CloseUpstream);
@@ -125,8 +126,8 @@ impl WrappedGroup {
     /// The server knows no transactions: the members have run one by one.
     fn note_unwrapped(&self, findings: &mut Findings<'_>) {
         let violation = self.violation(Kind::Unwrapped, findings.table);
-        findings.found.push(Finding::Violation(violation.reason(Some(Unwrapped::NoTransactions.as_str()))));
-        findings.found.push(Finding::Group { index: self.index, outcome: Outcome::Unwrapped });
+        findings.violation(violation.reason(Some(Unwrapped::NoTransactions.as_str())));
+        findings.group(self.index, Outcome::Unwrapped);
     }
 
     /// `group`, which was applied in this transaction although the preflight had not said that it could be.
@@ -134,29 +135,25 @@ impl WrappedGroup {
         let Some(guard) = self.guard.as_ref().filter(|guard| *guard.verdict() != Verdict::Fine) else { return outcome };
         findings.found.push(Finding::GuardLost);
         let error = guard.error().map(value::error_text).unwrap_or_default();
-        findings.found.push(Finding::Violation(group.violation(Kind::Unguarded, findings.table).error(error)));
+        findings.violation(group.violation(Kind::Unguarded, findings.table).error(error));
         if outcome == Outcome::Applied { Outcome::Unguarded } else { outcome }
     }
 
-    /// What became of a group whose replies have been passed on as they came: so many members have failed, and which first.
-    pub(super) fn note_passed_on(&self, failed: u32, first: Option<&Failure>, findings: &mut Findings<'_>) -> Outcome {
+    /// What became of a group that ran, by those of its members that have failed and by what its rule did not expect.
+    pub(super) fn note_applied(&self, failures: &Failures, breach: Option<&Breach>, findings: &mut Findings<'_>) -> Outcome {
         let commands = || self.members.iter().copied();
-        let outcome = match first {
+        let outcome = match &failures.first {
             None => Outcome::Applied,
-            Some(_) if failed == self.members() => Outcome::Failed,
+            Some(_) if failures.count == self.members() => Outcome::Failed,
             Some(failure) => {
                 findings.found.push(Finding::PartialFailure(Place::Group));
-                findings.found.push(Finding::Violation(failure_tracker::partial_failure(
-                    Some(&self.rule.name),
-                    failure,
-                    commands(),
-                    findings.table,
-                )));
+                let rule = Some(&self.rule.name);
+                findings.violation(failure_tracker::partial_failure(rule, failure, commands(), findings.table));
                 Outcome::Torn
             }
         };
-        if let Some(breach) = self.expectations.as_ref().and_then(|expectations| expectations.breach()) {
-            findings.found.push(Finding::Violation(breach.violation(&self.rule.name, commands(), findings.table)));
+        if let Some(breach) = breach {
+            findings.violation(breach.violation(&self.rule.name, commands(), findings.table));
         }
         outcome
     }

@@ -1,14 +1,13 @@
 //! What has been seen of the array that EXEC returns for a group, where that is passed on while it arrives.
 
-use crate::pipeline::failure_tracker::Failure;
+use crate::pipeline::failure_tracker::Failures;
 use respguard_resp::pieces::Pieces;
 
 /// What has been seen of an array that is not kept.
 #[derive(Debug, Default)]
 pub(super) struct ExecStream {
     pub(super) pieces: Pieces,
-    pub(super) failed: u32,
-    pub(super) first_failure: Option<Failure>,
+    pub(super) failures: Failures,
     /// Nothing of it is passed on: what a member is answered is known only at its end, and it is too long to be kept.
     pub(super) unseen: bool,
     /// Of those: the first error, and the last element.

@@ -1,11 +1,12 @@
 //! The outcome of a group, and what its members answer.
 
 use super::super::expectations::Breach;
-use super::super::failure_tracker::{self, Failure};
+use super::super::failure_tracker::{Failure, Failures};
 use super::super::finding::{Finding, Outcome, Place};
-use super::super::packed_reply::{PackedPart, ReadPart, parts_of};
+use super::super::packed_reply::{PackedPart, parts_of};
 use super::super::refusal;
 use super::super::reply_checks::part;
+use super::super::unpack::Unpack;
 use super::super::violation::{Kind, Violation};
 use super::WrappedGroup;
 use crate::command::Table;
@@ -21,58 +22,39 @@ impl WrappedGroup {
         if let Some(outcome) = self.reply_rolled_back(frame, out, findings) {
             return outcome;
         }
-        let (failed, first) = if top.errors == 0 { (0, None) } else { self.failures(frame) };
-        let partial = first.filter(|_| failed < self.members());
-        if let Some(failure) = &partial {
-            findings.found.push(Finding::PartialFailure(Place::Group));
-            let commands = self.members.iter().copied();
-            findings.found.push(Finding::Violation(failure_tracker::partial_failure(
-                Some(&self.rule.name),
-                failure,
-                commands,
-                findings.table,
-            )));
-        }
+        let failures = if top.errors == 0 { Failures::default() } else { self.failures(frame) };
         let breach = self.first_breach(frame);
-        if let Some(breach) = &breach {
-            findings.found.push(Finding::Violation(breach.violation(
-                &self.rule.name,
-                self.members.iter().copied(),
-                findings.table,
-            )));
-        }
-        match partial {
-            Some(failure) if self.rule.on_partial == OnPartial::Fail => {
-                let place = failure.place as usize - 1;
+        let outcome = self.note_applied(&failures, breach.as_ref(), findings);
+        let text = match (outcome, failures.first, breach) {
+            (Outcome::Torn, Some(Failure { place, .. }), _) if self.rule.on_partial == OnPartial::Fail => {
+                let place = place as usize - 1;
                 let error = self.replies(frame).nth(place).unwrap_or_default();
                 let why = refusal::answered(place, error, &self.members, findings.table);
-                let text = format!("PARTIAL respguard: group {} was applied in part: {why}", self.rule.name);
-                self.replace_replies(frame, &text, out, findings);
-                Outcome::Torn
+                format!("PARTIAL respguard: group {} was applied in part: {why}", self.rule.name)
             }
-            None if failed == 0 && self.rule.on_partial == OnPartial::Fail && breach.is_some() => {
-                let breach = breach.as_ref().map(|breach| self.breach_text(breach, findings.table)).unwrap_or_default();
-                self.replace_replies(frame, &breach, out, findings);
-                Outcome::Applied
+            (Outcome::Applied, _, Some(breach)) if self.rule.on_partial == OnPartial::Fail => {
+                self.breach_text(&breach, findings.table)
             }
-            partial => {
+            _ => {
                 self.pass_replies(frame, out, findings);
-                match (partial, failed) {
-                    (Some(_), _) => Outcome::Torn,
-                    (None, 0) => Outcome::Applied,
-                    (None, _) => Outcome::Failed,
-                }
+                return outcome;
             }
-        }
+        };
+        self.replace_replies(frame, &text, out, findings);
+        outcome
     }
 
-    pub(super) fn first_breach(&mut self, frame: &[u8]) -> Option<Breach> {
+    pub(super) fn breach(&self) -> Option<&Breach> {
+        self.expectations.as_ref()?.breach()
+    }
+
+    fn first_breach(&mut self, frame: &[u8]) -> Option<Breach> {
         let mut expectations = self.expectations.take()?;
         self.replies(frame).for_each(|reply| expectations.admit(reply, true));
         expectations.breach().cloned()
     }
 
-    pub(super) fn breach_text(&self, breach: &Breach, table: &Table) -> String {
+    fn breach_text(&self, breach: &Breach, table: &Table) -> String {
         format!(
             "PARTIAL respguard: group {} was applied, but {} answered {}, expected {}",
             self.rule.name,
@@ -139,18 +121,8 @@ impl WrappedGroup {
         }
     }
 
-    /// The values in one member's reply have been read.
-    pub(in super::super) fn set_read(&mut self, part: ReadPart) {
-        if let Some(checks) = &mut self.checks {
-            checks.set_read(part);
-        }
-    }
-
-    /// No room is left to read the members' values.
-    pub(in super::super) fn refuse_values(&mut self) {
-        if let Some(checks) = &mut self.checks {
-            checks.refuse_values();
-        }
+    pub(in super::super) fn unpacks(&mut self) -> impl Iterator<Item = (u32, &mut Unpack)> {
+        self.checks.iter_mut().flat_map(|checks| checks.unpacks())
     }
 
     /// The members' replies within EXEC's array.
@@ -159,13 +131,11 @@ impl WrappedGroup {
         members.map(|(_, element)| split_pushes(element).1)
     }
 
-    pub(super) fn failures(&self, frame: &[u8]) -> (u32, Option<Failure>) {
-        let (mut failed, mut first) = (0, None);
-        for (place, element) in (1..).zip(self.replies(frame)).filter(|(_, element)| value::is_error(element)) {
-            failed += 1;
-            first.get_or_insert_with(|| Failure::new(place, element));
-        }
-        (failed, first)
+    fn failures(&self, frame: &[u8]) -> Failures {
+        let mut failures = Failures::default();
+        let errors = (1..).zip(self.replies(frame)).filter(|(_, element)| value::is_error(element));
+        errors.for_each(|(place, error)| failures.note(place, error));
+        failures
     }
 
     pub(super) fn reply_prevented(&self, verdict: &Verdict, out: &mut Vec<u8>, findings: &mut Findings<'_>) -> Outcome {
@@ -174,22 +144,22 @@ impl WrappedGroup {
         match verdict {
             Verdict::Fails { member, error } => {
                 self.reply_predicted(*member, error, out, findings.table);
-                findings.found.push(Finding::Violation(violation.place(place(*member)).error(error.as_bytes())));
+                findings.violation(violation.place(place(*member)).error(error.as_bytes()));
             }
             Verdict::Unmet { member, required } => {
                 let why = format!("{} requires {required}", refusal::named(*member, &self.members, findings.table));
                 self.reply_all(out, &refusal::aborted(&self.rule.name, &why));
-                findings.found.push(Finding::Violation(violation.place(place(*member)).reason(Some(why))));
+                findings.violation(violation.place(place(*member)).reason(Some(why)));
             }
             Verdict::Unkept { why } => {
                 let why = format!("what its keys hold cannot be kept: {why}");
                 self.reply_all(out, &refusal::aborted(&self.rule.name, &why));
-                findings.found.push(Finding::Violation(violation.reason(Some(why))));
+                findings.violation(violation.reason(Some(why)));
             }
             Verdict::Unasked { error } => {
                 let why = format!("whether it was applied before may not be asked: {error}");
                 self.reply_all(out, &refusal::aborted(&self.rule.name, &why));
-                findings.found.push(Finding::Violation(violation.error(error.as_bytes()).reason(Some(why))));
+                findings.violation(violation.error(error.as_bytes()).reason(Some(why)));
             }
             Verdict::Applied(duplicate) => {
                 let kept = self.guard.as_ref().and_then(|guard| guard.kept(duplicate, self.members.len()));
@@ -210,7 +180,7 @@ impl WrappedGroup {
         if finished == FinishReply::Stands {
             return None;
         }
-        let (_, first) = self.failures(frame);
+        let first = self.failures(frame).first;
         let place = first.as_ref().map(|failure| failure.place);
         let error = place.and_then(|place| self.replies(frame).nth(place as usize - 1)).unwrap_or_default().to_vec();
         elements(frame).for_each(|element| out.extend_from_slice(split_pushes(element).0));
@@ -245,18 +215,14 @@ impl WrappedGroup {
             );
             self.reply_all(out, &text);
             findings.found.push(Finding::PartialFailure(Place::Group));
-            findings.found.push(Finding::Violation(Violation {
-                kind: Kind::PartialFailure,
-                reason: Some(bad.to_string().into()),
-                ..violation
-            }));
+            findings.violation(Violation { kind: Kind::PartialFailure, reason: Some(bad.to_string().into()), ..violation });
             return Some(Outcome::Torn);
         }
         let text = refusal::aborted(&self.rule.name, &format!("{why}; all is as it was before"));
         for member in 0..self.members() {
             if place == Some(member + 1) { out.extend_from_slice(&error) } else { encode::error(out, &text) }
         }
-        findings.found.push(Finding::Violation(violation));
+        findings.violation(violation);
         Some(Outcome::RolledBack)
     }
 
@@ -276,7 +242,7 @@ impl WrappedGroup {
             None => "before".to_owned(),
         };
         self.reply_all(out, &format!("DUPLICATE group {} was applied {when}; nothing was applied again", self.rule.name));
-        findings.found.push(Finding::Violation(self.violation(Kind::Duplicate, findings.table)));
+        findings.violation(self.violation(Kind::Duplicate, findings.table));
     }
 
     /// What the group is answered is kept for those that come again.

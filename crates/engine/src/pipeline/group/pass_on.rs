@@ -2,8 +2,7 @@
 
 use super::WrappedGroup;
 use super::exec_stream::ExecStream;
-use crate::pipeline::failure_tracker::Failure;
-use crate::pipeline::finding::{Finding, Outcome};
+use crate::pipeline::finding::Outcome;
 use crate::pipeline::reading::{Findings, MemberReply, Part};
 use crate::pipeline::reply_checks::part;
 use crate::policy::OnPartial;
@@ -62,7 +61,7 @@ impl WrappedGroup {
         if exec_stream.unseen {
             return self.pass_unseen(exec_stream, bytes, out);
         }
-        let ExecStream { pieces, failed, first_failure, .. } = exec_stream;
+        let ExecStream { pieces, failures, .. } = exec_stream;
         pieces.admit(bytes, &mut |piece| match piece {
             Piece::Header(_) => {}
             Piece::Push(bytes) => out.extend_from_slice(bytes),
@@ -76,8 +75,7 @@ impl WrappedGroup {
                     carried.observe(place, self.members[place as usize], Some((bytes, last)), findings);
                 }
                 if first && value::is_error(bytes) {
-                    *failed += 1;
-                    first_failure.get_or_insert_with(|| Failure::new(place + 1, bytes));
+                    failures.note(place + 1, bytes);
                 }
                 if first && let Some(expectations) = &mut self.expectations {
                     expectations.admit(bytes, last);
@@ -96,8 +94,7 @@ impl WrappedGroup {
             Piece::Element { at, bytes, first, .. } => {
                 let place = self.member_at(at).filter(|_| first && value::is_error(bytes));
                 if let Some(place) = place {
-                    exec_stream.failed += 1;
-                    exec_stream.first_failure.get_or_insert_with(|| Failure::new(place + 1, bytes));
+                    exec_stream.failures.note(place + 1, bytes);
                 }
                 exec_stream.keep_little(bytes, first, place.is_some());
             }
@@ -107,7 +104,7 @@ impl WrappedGroup {
 
     /// The end of a long answer says whether the group was rolled back; its members' replies are gone.
     fn conclude_unseen(&mut self, exec_stream: ExecStream, out: &mut Vec<u8>, findings: &mut Findings<'_>) {
-        let failure = exec_stream.first_failure.map(|failure| (failure.place, exec_stream.first_error));
+        let failure = exec_stream.failures.first.map(|failure| (failure.place, exec_stream.first_error));
         self.given_ttls.clear();
         // What was not kept before it cannot be put back; that it ran all the same is told.
         let is_kept = self.guard.as_ref().is_some_and(|guard| *guard.verdict() == Verdict::Fine);
@@ -123,15 +120,15 @@ impl WrappedGroup {
                 self.note_unguarded(self, Outcome::Committed, findings)
             }
         };
-        findings.found.push(Finding::Group { index: self.index, outcome });
+        findings.group(self.index, outcome);
     }
 
     fn conclude_stream(&mut self, exec_stream: ExecStream, findings: &mut Findings<'_>) {
         if self.carried.is_some() {
             return self.conclude_carried_stream(findings);
         }
-        let outcome = self.note_passed_on(exec_stream.failed, exec_stream.first_failure.as_ref(), findings);
+        let outcome = self.note_applied(&exec_stream.failures, self.breach(), findings);
         let outcome = self.note_unguarded(self, outcome, findings);
-        findings.found.push(Finding::Group { index: self.index, outcome });
+        findings.group(self.index, outcome);
     }
 }

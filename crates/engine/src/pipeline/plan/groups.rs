@@ -16,7 +16,7 @@ impl Planner<'_> {
         self.end_run(at);
         self.run = at + 1;
         self.plan.roles.push(Role::Member);
-        let members = gathered.first..gathered.first + gathered.members;
+        let members = gathered.members.clone();
         if gathered.whole && self.plan.members[members.end - 1] == at {
             self.note_completed(self.plan.members[members.start], gathered.group);
             self.push_wrapped(members, gathered.group);
@@ -28,7 +28,7 @@ impl Planner<'_> {
         let all_wait_from = self.plan.waits_from.unwrap_or(usize::MAX);
         for at in 0..self.plan.commands.min(self.plan.claims.len()).min(all_wait_from) {
             let Some(gathered) = self.claim(at) else { continue };
-            let members = &self.plan.members[gathered.first..gathered.first + gathered.members];
+            let members = &self.plan.members[gathered.members.clone()];
             let gone = gathered.whole && members.last().is_some_and(|last| *last < self.plan.commands);
             let begins = members.first() == Some(&at);
             if !gone {
@@ -39,7 +39,8 @@ impl Planner<'_> {
             if self.is_answered(at) {
                 continue;
             }
-            let begins = self.claim(at).is_some_and(|gathered| !gathered.whole && self.plan.members[gathered.first] == at);
+            let begins =
+                self.claim(at).is_some_and(|gathered| !gathered.whole && self.plan.members[gathered.members.start] == at);
             self.plan.kept.push((at, begins));
         }
         if !self.plan.kept.is_empty() && self.plan.turn.is_none() {
@@ -54,9 +55,8 @@ impl Planner<'_> {
         if !self.is_observed(group) && unwrapped.is_none() {
             self.plan.roles.extend(commands.clone().map(|_| Role::Member));
             self.note_completed(commands.start, group);
-            let first = self.plan.members.len();
-            self.plan.members.extend(commands);
-            self.push_wrapped(first..self.plan.members.len(), group);
+            let members = self.plan.keep_members(commands);
+            self.push_wrapped(members, group);
         } else {
             let members: Vec<usize> = commands.clone().collect();
             if self.refuse_group(&members, group) {
@@ -93,23 +93,12 @@ impl Planner<'_> {
         if refused {
             return;
         }
-        if let Some(refusal) = self.malformed(members.clone(), group) {
-            let refusal = Refusal::Member(refusal);
-            return self.plan.steps.push(Step::RefuseGroup { members, group, refusal });
-        }
-        if let Some(crossing) = self.crossing(&self.plan.members[members.clone()]) {
-            let refusal = Refusal::Crossed(crossing);
-            return self.plan.steps.push(Step::RefuseGroup { members, group, refusal });
-        }
-        let preflight = match self.rules.policy.groups()[group].atomic {
-            Atomic::Guarded | Atomic::Rollback => self.guard(members.clone(), group),
-            Atomic::Transaction | Atomic::Observe => Ok(None),
-        };
-        let preflight = match preflight {
+        let refused = self.refusal_of_form(members.clone(), group);
+        let preflight = match refused.map_or_else(|| self.guard(members.clone(), group), Err) {
             Ok(preflight) => preflight,
             Err(refusal) => return self.plan.steps.push(Step::RefuseGroup { members, group, refusal }),
         };
-        self.fenced |= takes_marker(&self.rules.policy.groups()[group], self.session, self.rules.slots);
+        self.fenced |= takes_marker(self.group(group), self.session, self.rules.slots);
         let commands = std::mem::take(&mut self.plan.members);
         let added = self.ttl_fix_group(&commands[members.clone()]).boxed();
         let step = match preflight.map(Box::new) {
@@ -120,27 +109,36 @@ impl Planner<'_> {
         self.plan.members = commands;
     }
 
+    /// Why a group cannot go out, whatever its keys hold.
+    pub(in crate::pipeline) fn refusal_of_form(&self, members: Range<usize>, group: usize) -> Option<Refusal> {
+        let malformed = self.malformed(members.clone(), group).map(Refusal::Member);
+        malformed.or_else(|| self.crossing(&self.plan.members[members]).map(Refusal::Crossed))
+    }
+
     /// The member of a run whose keys cannot be read, and what it would answer: whatever it was meant to do to them would be
     /// missing, at any level.
-    pub(in crate::pipeline) fn malformed(&self, members: Range<usize>, group: usize) -> Option<preflight::Refusal> {
-        if !self.rules.policy.groups()[group].is_run() {
+    fn malformed(&self, members: Range<usize>, group: usize) -> Option<preflight::Refusal> {
+        if !self.group(group).is_run() {
             return None;
         }
         let table = self.rules.table;
         self.plan.members[members].iter().enumerate().find_map(|(member, &at)| {
-            let (id, args) = (self.batch.id(at), self.batch.args(self.bytes, at));
+            let (id, args) = (self.batch.id(at), self.args(at));
             let malformed = table.spec(id).plain_keys(args, &mut |_| {}) == PlainKeys::Malformed;
             let refusal = malformed.then(|| preflight::examine(table, std::iter::once((id, args))).err())??;
             matches!(refusal.fault, Fault::Certain(_)).then_some(preflight::Refusal { member, ..refusal })
         })
     }
 
-    /// The preflight of a guarded group, if it needs one and may go out.
+    /// The preflight of the group, if it needs one and may go out.
     fn guard(&mut self, members: Range<usize>, group: usize) -> Result<Option<Preflight>, Refusal> {
+        if !matches!(self.group(group).atomic, Atomic::Guarded | Atomic::Rollback) {
+            return Ok(None);
+        }
         match self.rules.ability {
             Ability::Able => self.examine(members, group).map_err(Refusal::Member),
             Ability::Lacking(lack) => {
-                if self.rules.policy.groups()[group].on_unsupported == OnUnsupported::Transaction {
+                if self.group(group).on_unsupported == OnUnsupported::Transaction {
                     self.plan.notes.push(Note::Degraded { group, members, lack });
                     return Ok(None);
                 }
@@ -153,10 +151,10 @@ impl Planner<'_> {
     /// The preflight that the members need; none where nothing that their keys hold can make one fail.
     fn examine(&self, members: Range<usize>, group: usize) -> Result<Option<Preflight>, preflight::Refusal> {
         let (table, commands) = (self.rules.table, &self.plan.members[members]);
-        let required = self.rules.policy.groups()[group].requirements(table, &mut |i| commands.get(i).map(|&at| self.member(at)));
+        let required = self.group(group).requirements(table, &mut |i| commands.get(i).map(|&at| self.member(at)));
         let once = self.once(commands, group);
-        let commands = commands.iter().map(|&at| (self.batch.id(at), self.batch.args(self.bytes, at)));
-        let rule = &self.rules.policy.groups()[group];
+        let commands = commands.iter().map(|&at| (self.batch.id(at), self.args(at)));
+        let rule = self.group(group);
         if rule.atomic == Atomic::Rollback {
             let rollback = Rollback::of(table, commands.clone(), rule.rollback_bytes_max)?;
             let checks = preflight::only_required(table, commands, required)?;

@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use crate::pipeline::violation::Kind;
 use crate::preflight::Unsupported;
+use crate::words;
 
 /// What planning has found out about a group that is not wrapped where its first member stands.
 #[derive(Debug, PartialEq, Eq, Clone)]
@@ -28,52 +29,35 @@ pub enum Note {
     Degraded { group: usize, members: Range<usize>, lack: Unsupported },
 }
 
-/// Why the members of a group could not be brought together.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum SplitReason {
-    /// A command between them does more than read or write its own keys.
-    Command,
-    /// A command between them has a key of one of them.
-    Key,
-    /// One of them does more than read or write its own keys.
-    Member,
-    /// A command between them cannot go in their transaction.
-    NotCarried,
-    /// What one pushes another reads, and a blocked client may have been served in between.
-    Pushed,
-    /// It is rolled back, and something stands between its members.
-    RolledBack,
-    /// It is applied once, and so is a group that its members stand between.
-    Once,
-    /// All that would have to go into one transaction is too much.
-    TooMuch,
-    /// Its transaction has been refused too often over what stands between its members.
-    Refused,
-    /// Its keys lie in several slots of a cluster, and its rule lets it pass.
-    CrossSlot,
+words! {
+    /// Why the members of a group could not be brought together.
+    SplitReason {
+        /// A command between them does more than read or write its own keys.
+        Command = "a command between its members cannot change places with them",
+        /// A command between them has a key of one of them.
+        Key = "a command between its members has a key of one of them",
+        /// One of them does more than read or write its own keys.
+        Member = "one of its members cannot change places with the commands between them",
+        /// A command between them cannot go in their transaction.
+        NotCarried = "a command between its members cannot ride in its transaction",
+        /// What one pushes another reads, and a blocked client may have been served in between.
+        Pushed = "what is pushed to a key is read behind that, and a blocked client may have been served in between",
+        /// It is rolled back, and something stands between its members.
+        RolledBack = "nothing rides in the transaction of a group that is rolled back",
+        /// It is applied once, and so is a group that its members stand between.
+        Once = "two groups that are applied once would share a transaction",
+        /// All that would have to go into one transaction is too much.
+        TooMuch = "with all that stands between the members the transaction would be too large",
+        /// Its transaction has been refused too often over what stands between its members.
+        Refused = "its transaction was refused three times over what stands between its members",
+        /// Its keys lie in several slots of a cluster, and its rule lets it pass.
+        CrossSlot = "its keys lie in several slots of the cluster",
+    }
 }
 
 impl SplitReason {
     /// As what it is told.
     pub fn kind(self) -> Kind {
         if self == SplitReason::CrossSlot { Kind::CrossSlot } else { Kind::Split }
-    }
-
-    /// In words.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            SplitReason::Command => "a command between its members cannot change places with them",
-            SplitReason::Key => "a command between its members has a key of one of them",
-            SplitReason::NotCarried => "a command between its members cannot ride in its transaction",
-            SplitReason::Pushed => {
-                "what is pushed to a key is read behind that, and a blocked client may have been served in between"
-            }
-            SplitReason::RolledBack => "nothing rides in the transaction of a group that is rolled back",
-            SplitReason::Once => "two groups that are applied once would share a transaction",
-            SplitReason::TooMuch => "with all that stands between the members the transaction would be too large",
-            SplitReason::Refused => "its transaction was refused three times over what stands between its members",
-            SplitReason::CrossSlot => "its keys lie in several slots of the cluster",
-            SplitReason::Member => "one of its members cannot change places with the commands between them",
-        }
     }
 }

@@ -1,5 +1,6 @@
 //! What comes of planning: steps, what was found out, and what waits.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use super::note::Note;
@@ -48,8 +49,7 @@ pub struct Plan {
 pub(in crate::pipeline) struct Gathered {
     pub(in crate::pipeline) group: usize,
     /// Where its members stand in `Plan::members`.
-    pub(in crate::pipeline) first: usize,
-    pub(in crate::pipeline) members: usize,
+    pub(in crate::pipeline) members: Range<usize>,
     /// It is whole and goes out with its last member; else it waits for the rest.
     pub(in crate::pipeline) whole: bool,
 }
@@ -73,6 +73,13 @@ impl Plan {
         self.strays.clear();
     }
 
+    /// Keeps these as the members of a group; where they stand.
+    pub(in crate::pipeline) fn keep_members(&mut self, members: impl IntoIterator<Item = usize>) -> Range<usize> {
+        let first = self.members.len();
+        self.members.extend(members);
+        first..self.members.len()
+    }
+
     /// The rule for which the command, a SETNX, goes out as SET.
     pub(in crate::pipeline) fn turned_by(&self, at: usize) -> Option<&Arc<str>> {
         self.turned.iter().find(|(turned, _)| *turned == at).map(|(_, rule)| rule)
@@ -81,7 +88,7 @@ impl Plan {
     /// The groups of which a part waits for the rest, with their members by their index.
     pub fn waiting(&self) -> impl Iterator<Item = (usize, &[usize])> {
         let waiting = self.gathered.iter().filter(|gathered| !gathered.whole);
-        waiting.map(|gathered| (gathered.group, &self.members[gathered.first..gathered.first + gathered.members]))
+        waiting.map(|gathered| (gathered.group, &self.members[gathered.members.clone()]))
     }
 
     /// True when a group is there as a whole, before the steps are gone through.

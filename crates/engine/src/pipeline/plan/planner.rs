@@ -1,15 +1,19 @@
 //! A plan in the making, and how runs of commands and questions become its steps.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use super::outcome::Plan;
 use super::rules::Rules;
 use super::step::Step;
+use crate::command::Spec;
 use crate::pipeline::batch::Batch;
 use crate::pipeline::finding::Finding;
 use crate::pipeline::ttl::Undecided;
 use crate::pipeline::violation::{Kind, Violation};
+use crate::policy::{Group, Member};
 use crate::session::Session;
+use respguard_resp::request::Args;
 
 /// A plan in the making.
 pub(in crate::pipeline) struct Planner<'a> {
@@ -33,6 +37,25 @@ pub(in crate::pipeline) struct Planner<'a> {
     pub(in crate::pipeline) fenced: bool,
     /// And reads may follow it before it is answered.
     pub(in crate::pipeline) reads_ahead: bool,
+}
+
+impl<'a> Planner<'a> {
+    pub(in crate::pipeline) fn args(&self, at: usize) -> Args<'a> {
+        self.batch.args(self.bytes, at)
+    }
+
+    pub(in crate::pipeline) fn spec(&self, at: usize) -> &'a Spec {
+        self.rules.table.spec(self.batch.id(at))
+    }
+
+    pub(in crate::pipeline) fn member(&self, at: usize) -> Member<'a> {
+        Member { id: self.batch.id(at), args: self.args(at) }
+    }
+
+    /// The rule of a group.
+    pub(in crate::pipeline) fn group(&self, group: usize) -> &'a Arc<Group> {
+        &self.rules.policy.groups()[group]
+    }
 }
 
 impl Planner<'_> {

@@ -12,10 +12,9 @@ impl Planner<'_> {
         if !self.reads_ahead || !self.undecided.is_empty() || self.is_bound() {
             return at;
         }
-        while at < self.batch.len() && self.passes(at) && self.rules.table.spec(self.batch.id(at)).retry == RetryClass::Read {
+        while at < self.batch.len() && self.passes(at) && self.spec(at).retry == RetryClass::Read {
             let args: Vec<&[u8]> = self.args(at).iter().collect();
-            let mut request = Vec::with_capacity(self.batch.wire(at..at + 1).len());
-            encode::request(&mut request, &args);
+            let request = encode::request_frame(&args);
             self.plan.roles.push(Role::ReadAhead(Box::new(ReadAhead { request, is_void: false })));
             at += 1;
         }

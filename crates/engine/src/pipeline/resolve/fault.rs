@@ -1,15 +1,11 @@
 //! What a client is answered in place of replies that will not come.
 
-use std::sync::Arc;
-
 use crate::command::{ConnectionEffect, Transaction};
 use crate::link::owed::{Owed, ReplyTo, Seq};
-use crate::pipeline::finding::{Fault, Finding, Outcome};
-use crate::pipeline::group::WrappedGroup;
+use crate::pipeline::finding::{Fault, Finding};
 use crate::pipeline::reading::{ClientSide, Context, Findings};
 use crate::pipeline::sequencer::Sequencer;
 use crate::pipeline::slot::{Role, Slot};
-use crate::pipeline::violation::Kind;
 use crate::session::Session;
 use respguard_resp::encode;
 
@@ -83,7 +79,7 @@ impl Sequencer {
         let mut reply = Vec::new();
         match fault_in_transaction(&slot, fault, session, context) {
             Some(text) => reply.extend_from_slice(text),
-            None => encode::error(&mut reply, &fault_text(fault, context.table.spec(slot.command).name())),
+            None => encode::error(&mut reply, &fault.of_command(&context.table.spec(slot.command).shown())),
         }
         if let Some(tracker) = slot.tracker.and_then(|id| self.tracker(id)) {
             tracker.abandon(slot.command);
@@ -111,10 +107,7 @@ impl Sequencer {
             }
             let known = found.len();
             let findings = &mut Findings { table: context.table, found };
-            let is_carried = !group.is_in_doubt() && group.fault_carried(fault, findings);
-            if !is_carried {
-                reply_group_fault(group, fault, sink, findings);
-            }
+            group.reply_fault(fault, sink, findings);
             group.name_keys(&mut found[known..]);
             (true, 0)
         });
@@ -139,29 +132,6 @@ fn fault_in_transaction(slot: &Slot, fault: Fault, session: &Session, context: &
     }
 }
 
-fn reply_group_fault(group: &mut WrappedGroup, fault: Fault, out: &mut Vec<u8>, findings: &mut Findings<'_>) {
-    if group.is_in_doubt() {
-        return group.give_up(out, findings);
-    }
-    let rule = Arc::clone(group.name());
-    let (text, outcome) = match fault {
-        Fault::Unavailable | Fault::Refused => (
-            format!(
-                "EXECABORT Transaction discarded because of previous errors. respguard: group {rule} was not sent: {}",
-                fault.reason()
-            ),
-            Outcome::Aborted,
-        ),
-        Fault::Timeout | Fault::Lost => {
-            (format!("TIMEOUT respguard: outcome of group {rule} unknown: {}", fault.reason()), Outcome::Unknown)
-        }
-    };
-    group.reply_fault(out, &text);
-    let kind = if outcome == Outcome::Unknown { Kind::UnknownOutcome } else { Kind::Aborted };
-    findings.found.push(Finding::Violation(group.violation(kind, findings.table)));
-    findings.found.push(Finding::Group { index: group.index(), outcome });
-}
-
 /// True when the request, if it still runs, leaves the lease in a state that nobody reckons with any more.
 /// A lease that serves one client for good passes to nobody, and may only not get confirmations late.
 fn changes_lease(role: &Role, session: &Session) -> bool {
@@ -172,13 +142,5 @@ fn changes_lease(role: &Role, session: &Session) -> bool {
         Role::Multi => affinity.is_pinned() && (affinity.is_passing() || session.transaction.is_open()),
         Role::Exec => affinity.is_pinned() && affinity.is_passing(),
         _ => false,
-    }
-}
-
-fn fault_text(fault: Fault, command: &str) -> String {
-    let command = command.replace('|', " ").to_uppercase();
-    match fault {
-        Fault::Timeout | Fault::Lost => format!("TIMEOUT respguard: outcome of {command} unknown: {}", fault.reason()),
-        Fault::Unavailable | Fault::Refused => format!("ERR respguard: {command} was not sent: {}", fault.reason()),
     }
 }

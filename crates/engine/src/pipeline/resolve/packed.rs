@@ -9,7 +9,7 @@ use crate::pipeline::reading::{ClientSide, Part, Reading};
 use crate::pipeline::reply_checks::ExecChecks;
 use crate::pipeline::sequencer::Sequencer;
 use crate::pipeline::slot::{Role, Slot};
-use crate::pipeline::unpack::Reader;
+use crate::pipeline::unpack::{Reader, Unpack};
 use respguard_resp::scan::Top;
 
 impl Sequencer {
@@ -127,18 +127,19 @@ impl Sequencer {
     pub fn refuse_begun(&mut self, client: &mut ClientSide<'_>) {
         let begun = self.packed.as_mut().map(|packed| std::mem::take(&mut packed.begun)).unwrap_or_default();
         for (seq, bytes) in begun {
-            self.refuse_values(seq);
+            self.each_unpack(seq, &mut |_, unpack| unpack.refuse());
             let part = Part { first: true, last: false, top: Top::default() };
             self.admit_now(ReplyTo::Request(seq), &bytes, part, client);
         }
     }
 
-    fn refuse_values(&mut self, seq: Seq) {
+    /// What reads the compressed values of the reply, by the places of the commands.
+    fn each_unpack(&mut self, seq: Seq, visit: &mut dyn FnMut(u32, &mut Unpack)) {
         match self.slot(seq).map(|slot| &mut slot.role) {
-            Some(Role::Checked(check)) => check.refuse_values(),
-            Some(Role::Group(group)) => group.group.refuse_values(),
-            Some(Role::ExecRead(checks)) => checks.refuse_values(),
-            Some(Role::Exec) => self.exec_checks.refuse_values(),
+            Some(Role::Checked(check)) => check.unpack().into_iter().for_each(|unpack| visit(0, unpack)),
+            Some(Role::Group(group)) => group.group.unpacks().for_each(|(place, unpack)| visit(place, unpack)),
+            Some(Role::ExecRead(checks)) => checks.unpacks().for_each(|(place, unpack)| visit(place, unpack)),
+            Some(Role::Exec) => self.exec_checks.unpacks().for_each(|(place, unpack)| visit(place, unpack)),
             _ => {}
         }
     }
@@ -146,15 +147,14 @@ impl Sequencer {
     /// The values of a reply that was taken have been read: it goes to its place.
     pub fn admit_read(&mut self, reply: ReadReply, client: &mut ClientSide<'_>) {
         let ReadReply { packed: PackedReply { seq, frame, top, .. }, read } = reply;
-        match read {
-            None => self.refuse_values(seq),
-            Some(parts) => match self.slot(seq).map(|slot| &mut slot.role) {
-                Some(Role::Checked(check)) => parts.into_iter().for_each(|part| check.set_read(part)),
-                Some(Role::Group(group)) => parts.into_iter().for_each(|part| group.group.set_read(part)),
-                Some(Role::ExecRead(checks)) => parts.into_iter().for_each(|part| checks.set_read(part)),
-                _ => {}
-            },
-        }
+        let is_read = read.is_some();
+        // In the order of their places.
+        let mut parts = read.into_iter().flatten().peekable();
+        self.each_unpack(seq, &mut |place, unpack| match parts.next_if(|part| part.place == place) {
+            Some(part) => unpack.set_read(part.reply, part.found),
+            None if !is_read => unpack.refuse(),
+            None => {}
+        });
         let part = Part { first: true, last: true, top };
         self.admit_now(ReplyTo::Request(seq), &frame, part, client);
     }

@@ -1,7 +1,5 @@
 //! Reads the replies to the proxy's own questions: which TTL a key has.
 
-use std::time::Duration;
-
 use super::Part;
 use crate::pipeline::finding::{Finding, TtlState};
 use crate::pipeline::probe::Probe;
@@ -50,7 +48,7 @@ impl Sequencer {
         let before = before.and_then(|at| self.ttls_before.remove(at)).map(|(_, ttl)| ttl);
         let state = match ttl {
             Some(-1) => TtlState::None { dropped: before.is_some_and(|ttl| ttl >= 0) },
-            Some(ttl) if is_longer(ttl, probe.rule.max) => TtlState::TooLong,
+            Some(ttl) if probe.rule.is_exceeded_by(ttl) => TtlState::TooLong,
             Some(_) => TtlState::Fine,
             None if reply.starts_with(b"-NOPERM ") => TtlState::Refused,
             // A server that loads its dataset will answer again.
@@ -58,8 +56,4 @@ impl Sequencer {
         };
         found.push(Finding::Ttl { probe, state });
     }
-}
-
-fn is_longer(ttl: i64, max: Option<Duration>) -> bool {
-    max.is_some_and(|max| u128::try_from(ttl).is_ok_and(|ttl| ttl > max.as_millis()))
 }

@@ -5,7 +5,6 @@ use std::time::Instant;
 use crate::link::budget::Budget;
 use crate::link::handshake::OrphanedConnection;
 use crate::link::owed::{Owed, Seq};
-use crate::pipeline::group::WrappedGroup;
 use crate::pipeline::in_doubt::{Next, Recovery};
 use crate::pipeline::reading::{ClientSide, Findings};
 use crate::pipeline::sequencer::Sequencer;
@@ -37,28 +36,19 @@ impl Sequencer {
         budget: &mut Budget,
         client: &mut ClientSide<'_>,
     ) -> Option<Recovery> {
-        let ClientSide { out, found, context, .. } = client;
         let seq = self.next_in_doubt()?;
         let group = &mut self.group(seq)?.group;
         let before = group.remaining();
-        let (next, (read_at, deadline)) = group.next_recovery(lost, now, budget, found)?;
+        let (next, (read_at, deadline)) = group.next_recovery(lost, now, budget, client.found)?;
         let owed = Owed::request(seq, group.remaining());
         match next {
             Next::Wait => None,
-            Next::Ask(request) | Next::Again(request) => {
+            Next::Send(request) => {
                 debug_assert_eq!(before, owed.frames());
                 Some(Recovery { request, owed, read_at, deadline })
             }
-            Next::Abort(why) => {
-                self.conclude_doubt(seq, before, out, |group, out| {
-                    group.reply_not_applied(why, out, &mut Findings { table: context.table, found })
-                });
-                None
-            }
-            Next::GiveUp(why) => {
-                self.conclude_doubt(seq, before, out, |group, out| {
-                    group.reply_unknown_lost(why, out, &mut Findings { table: context.table, found })
-                });
+            Next::End(why) => {
+                self.settle(seq, why, client);
                 None
             }
         }
@@ -66,22 +56,17 @@ impl Sequencer {
 
     /// Nobody waits any more for groups whose connection was lost: nothing more is asked about them.
     pub fn abandon_recovery(&mut self, client: &mut ClientSide<'_>) {
-        let ClientSide { out, found, context, .. } = client;
-        const WHY: &str = "and its client has left";
         while let Some(seq) = self.next_in_doubt() {
-            let Some(slot) = self.group(seq) else { return };
-            let (frames, is_in_doubt) = (slot.group.remaining(), slot.group.is_in_doubt());
-            let findings = &mut Findings { table: context.table, found };
-            self.conclude_doubt(seq, frames, out, |group, out| match is_in_doubt {
-                true => group.reply_unknown_lost(WHY, out, findings),
-                false => group.reply_not_applied(WHY, out, findings),
-            });
+            self.settle(seq, "and its client has left", client);
         }
     }
 
-    fn conclude_doubt(&mut self, seq: Seq, frames: u32, out: &mut Vec<u8>, reply: impl FnOnce(&mut WrappedGroup, &mut Vec<u8>)) {
+    fn settle(&mut self, seq: Seq, why: &str, client: &mut ClientSide<'_>) {
+        let ClientSide { out, found, context, .. } = client;
+        let frames = self.group(seq).map_or(0, |slot| slot.group.remaining());
         self.owed = self.owed.saturating_sub(frames as usize);
-        self.write_group(seq, out, |group, sink| (true, reply(group, sink)));
+        let findings = &mut Findings { table: context.table, found };
+        self.write_group(seq, out, |group, sink| (true, group.settle(why, sink, findings)));
         self.check();
     }
 }

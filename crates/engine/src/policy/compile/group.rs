@@ -70,7 +70,7 @@ fn check_guarded(path: &str, written: &WrittenGroup, shape: &Shape, table: &Tabl
     for (place, member) in templates.members.iter().enumerate() {
         let spec = table.spec(member.id);
         if !preflight::is_decidable(spec) {
-            let name = spec.shown_name();
+            let name = spec.shown();
             let message = format!("{name} cannot be in a guarded group: nobody can tell before it runs whether it fails");
             errors.add(format!("{path}.commands[{place}]"), message, "another command, or atomic = \"transaction\"");
         }
@@ -90,7 +90,7 @@ fn check_rollback(path: &str, written: &WrittenGroup, shape: &Shape, table: &Tab
     for (place, member) in templates.members.iter().enumerate() {
         let spec = table.spec(member.id);
         if let Some(why) = rollback::obstacle(spec) {
-            let name = spec.shown_name();
+            let name = spec.shown();
             let message = format!("{name} cannot be rolled back: {why}");
             errors.add(format!("{path}.commands[{place}]"), message, "another command, or atomic = \"transaction\"");
         }

@@ -1,14 +1,11 @@
 //! The replies to the commands of a transaction with several groups or with carried commands.
 
 use super::super::{WrappedGroup, apart};
-use super::{Carried, CarriedGroup, error};
-use crate::command::{CommandId, Table};
-use crate::pipeline::finding::{Fault, Finding, Outcome};
+use super::{Carried, CarriedGroup};
+use crate::pipeline::finding::{Finding, Outcome};
 use crate::pipeline::reading::{Findings, MemberReply};
 use crate::pipeline::refusal;
 use crate::pipeline::reply_checks::part;
-use crate::pipeline::violation::Kind;
-use crate::policy::Group;
 use crate::preflight::Verdict;
 use respguard_resp::scan::{Top, elements, split_pushes};
 use respguard_resp::{encode, value};
@@ -54,7 +51,7 @@ impl WrappedGroup {
             let members: Vec<&[u8]> = group.places.iter().filter_map(|&place| Some(raw.get(place as usize)?.1)).collect();
             let outcome = answer_members(group, &members, &mut replies, findings);
             let outcome = if group.guarded { self.note_unguarded(&group.group, outcome, findings) } else { outcome };
-            findings.found.push(Finding::Group { index: group.group.index, outcome });
+            findings.group(group.group.index, outcome);
             if group.is_once()
                 && outcome == Outcome::Applied
                 && let Some(guard) = &self.guard
@@ -80,10 +77,10 @@ impl WrappedGroup {
     /// A long answer has been passed on.
     pub(in super::super) fn conclude_carried_stream(&mut self, findings: &mut Findings<'_>) {
         let Some(carried) = self.carried.take() else { return };
-        for CarriedGroup { group, guarded, failed, first_failure, .. } in &carried.groups {
-            let outcome = group.note_passed_on(*failed, first_failure.as_ref(), findings);
+        for CarriedGroup { group, guarded, failures, .. } in &carried.groups {
+            let outcome = group.note_applied(failures, group.breach(), findings);
             let outcome = if *guarded { self.note_unguarded(group, outcome, findings) } else { outcome };
-            findings.found.push(Finding::Group { index: group.index, outcome });
+            findings.group(group.index, outcome);
         }
         self.carried = Some(carried);
     }
@@ -111,7 +108,7 @@ impl WrappedGroup {
             }
             other => refused.group.reply_prevented(other, &mut replies, findings),
         };
-        findings.found.push(Finding::Group { index: refused.group.index, outcome });
+        findings.group(refused.group.index, outcome);
         give(&mut answers, &refused.places, apart(&replies, refused.places.len()));
         carried.answers = Some(answers);
     }
@@ -138,7 +135,7 @@ impl WrappedGroup {
         }
         let why = match self.refused.first() {
             Some((place, error)) => {
-                let name = self.members.get(*place as usize).map(|&id| name(id, findings.table)).unwrap_or_default();
+                let name = self.members.get(*place as usize).map(|&id| findings.table.spec(id).shown()).unwrap_or_default();
                 format!("{name}, which stands between its members, answered {}", refusal::quoted(value::error_text(error)))
             }
             None => self.why_aborted(frame, top.null, findings.table),
@@ -154,115 +151,30 @@ impl WrappedGroup {
                 false => group.reply_aborted(&why, &mut replies),
             }
             give(&mut answers, places, apart(&replies, places.len()));
-            findings.found.push(Finding::Violation(group.aborted(self.own_refused.as_deref().unwrap_or(frame), findings.table)));
-            findings.found.push(Finding::Group { index: group.index, outcome: Outcome::Aborted });
+            findings.violation(group.aborted(self.own_refused.as_deref().unwrap_or(frame), findings.table));
+            findings.group(group.index, Outcome::Aborted);
         }
         carried.answers = Some(answers);
     }
+}
 
-    /// Nobody knows whether it ran: all share that, but what only reads is read again.
-    pub(in super::super) fn answer_unknown(&self, carried: &mut Carried, why: &str, fault: Fault, findings: &mut Findings<'_>) {
-        for group in &carried.groups {
-            findings.found.push(Finding::Violation(group.group.violation(Kind::UnknownOutcome, findings.table)));
-            findings.found.push(Finding::Group { index: group.group.index, outcome: Outcome::Unknown });
+impl Carried {
+    /// The members of each group are answered what is told of its name.
+    pub(in super::super) fn answer_groups(&mut self, text: &dyn Fn(&str) -> String) {
+        let mut answers = self.answers();
+        for CarriedGroup { group, places, .. } in &self.groups {
+            let reply = encode::error_reply(&text(&group.rule.name));
+            give(&mut answers, places, vec![reply; places.len()]);
         }
-        let of_group = |rule: &Group| format!("TIMEOUT respguard: outcome of group {} unknown: {why}", rule.name);
-        let of_carried_command = |name: &str| format!("TIMEOUT respguard: outcome of {name} unknown: {why}");
-        self.answer_all(carried, fault == Fault::Lost, of_group, of_carried_command, findings);
+        self.answers = Some(answers);
     }
 
-    fn answer_all(
-        &self,
-        carried: &mut Carried,
-        reads_return: bool,
-        of_group: impl Fn(&Group) -> String,
-        of_carried_command: impl Fn(&str) -> String,
-        findings: &mut Findings<'_>,
-    ) {
-        for (place, &id) in (0..).zip(&self.members) {
-            carried.observe(place, id, None, findings);
+    /// So is a command that belongs to none of them.
+    pub(in super::super) fn answer_command(&mut self, place: u32, text: impl FnOnce() -> String) {
+        let is_carried = self.owners.get(place as usize).is_some_and(Option::is_none);
+        if let Some(answers) = self.answers.as_mut().filter(|_| is_carried) {
+            answers[place as usize] = Some(encode::error_reply(&text()));
         }
-        let mut answers = carried.answers();
-        for group in &carried.groups {
-            give(&mut answers, &group.places, group.all(&of_group(&group.group.rule)));
-        }
-        for (place, answer) in answers.iter_mut().enumerate().filter(|(place, _)| carried.owners[*place].is_none()) {
-            let id = self.members[place];
-            if !reads_return || findings.table.spec(id).may_write() {
-                *answer = Some(error(&of_carried_command(&name(id, findings.table))));
-            }
-        }
-        carried.answers = Some(answers);
-    }
-
-    /// It will not be answered; true where it is one that holds commands of several groups, or of none, and none of them has
-    /// been answered yet.
-    pub(in crate::pipeline) fn fault_carried(&mut self, fault: Fault, findings: &mut Findings<'_>) -> bool {
-        if self.replied > 0 || self.has_replied_in_part() {
-            return false;
-        }
-        let Some(mut carried) = self.carried.take() else { return false };
-        match fault {
-            Fault::Timeout | Fault::Lost => self.answer_unknown(&mut carried, fault.reason(), fault, findings),
-            Fault::Unavailable | Fault::Refused => {
-                let why = fault.reason();
-                for group in &carried.groups {
-                    findings.found.push(Finding::Violation(group.group.violation(Kind::Aborted, findings.table)));
-                    findings.found.push(Finding::Group { index: group.group.index, outcome: Outcome::Aborted });
-                }
-                let of_group = |rule: &Group| {
-                    format!(
-                        "EXECABORT Transaction discarded because of previous errors. respguard: group {} was not sent: {why}",
-                        rule.name
-                    )
-                };
-                let of_carried_command = |name: &str| format!("ERR respguard: {name} was not sent: {why}");
-                self.answer_all(&mut carried, false, of_group, of_carried_command, findings);
-            }
-        }
-        self.carried = Some(carried);
-        true
-    }
-
-    /// What became of it was found out; true where it is one of several groups.
-    pub(in super::super) fn conclude_carried(
-        &mut self,
-        outcome: Outcome,
-        text: &dyn Fn(&Group) -> String,
-        findings: &mut Findings<'_>,
-    ) -> bool {
-        let Some(mut carried) = self.carried.take() else { return false };
-        for group in &carried.groups {
-            let kind = match outcome {
-                Outcome::Unknown => Some(Kind::UnknownOutcome),
-                Outcome::Aborted => Some(Kind::Aborted),
-                _ => None,
-            };
-            findings.found.extend(kind.map(|kind| Finding::Violation(group.group.violation(kind, findings.table))));
-            findings.found.push(Finding::Group { index: group.group.index, outcome });
-        }
-        if outcome == Outcome::Aborted {
-            // Nothing has run: what stood between the members runs alone.
-            let mut answers = carried.answers();
-            for group in &carried.groups {
-                give(&mut answers, &group.places, group.all(&text(&group.group.rule)));
-            }
-            carried.answers = Some(answers);
-        } else {
-            let why = match outcome {
-                Outcome::Committed => "COMMITTED",
-                _ => "TIMEOUT",
-            };
-            let of_carried_command = |name: &str| match why {
-                "COMMITTED" => format!("COMMITTED {name} was applied, its reply was lost"),
-                _ => format!(
-                    "TIMEOUT respguard: outcome of {name} unknown: the connection to the server was lost before the reply"
-                ),
-            };
-            self.answer_all(&mut carried, true, text, of_carried_command, findings);
-        }
-        self.carried = Some(carried);
-        true
     }
 }
 
@@ -298,8 +210,4 @@ fn give(answers: &mut [Option<Vec<u8>>], places: &[u32], replies: Vec<Vec<u8>>) 
             *answer = Some(reply);
         }
     }
-}
-
-fn name(id: CommandId, table: &Table) -> String {
-    table.spec(id).name().to_uppercase().replace('|', " ")
 }
