@@ -139,47 +139,23 @@ enum Action {
         running: Running,
     },
     /// Show the status of a running respguard: ready or why not, mode, clients, server, breaker.
-    Status {
-        #[command(flatten)]
-        asked: running::QueryArgs,
-    },
+    Status(running::QueryArgs),
     /// Show the outcomes of each group since the start.
-    Groups {
-        #[command(flatten)]
-        asked: running::QueryArgs,
-    },
+    Groups(running::QueryArgs),
     /// Show violations, the newest last.
-    Violations {
-        #[command(flatten)]
-        wanted: running::ViolationsArgs,
-    },
+    Violations(running::ViolationsArgs),
     /// Show the connected clients and what each is doing, or close one.
-    Clients {
-        #[command(flatten)]
-        wanted: clients::ClientsArgs,
-    },
+    Clients(clients::ClientsArgs),
     /// Show slow requests, with their client and where the time went.
-    Slow {
-        #[command(flatten)]
-        wanted: clients::SlowArgs,
-    },
+    Slow(clients::SlowArgs),
     /// Show a live view of a running respguard: rates, latency, groups, clients, slow requests and violations.
     ///
     /// Keys: q quits, p pauses, s changes the order of clients, / filters all rows, Esc removes the filter.
-    Top {
-        #[command(flatten)]
-        shown: top::TopArgs,
-    },
+    Top(top::TopArgs),
     /// Make a running respguard reload its configuration and certificates.
-    Reload {
-        #[command(flatten)]
-        asked: running::QueryArgs,
-    },
+    Reload(running::QueryArgs),
     /// Make a running respguard refuse new clients, answer outstanding requests, and stop.
-    Drain {
-        #[command(flatten)]
-        asked: running::QueryArgs,
-    },
+    Drain(running::QueryArgs),
     /// Switch all rules to observing, or back, until the next reload.
     Mode {
         /// Whether rules only report or are enforced.
@@ -232,14 +208,14 @@ pub fn main() -> ExitCode {
         Action::Learn { time, sample_keys, recording, out, running } => {
             learn::learn(time.map(|time| (time, sample_keys)), recording.as_deref(), out.as_deref(), &running)
         }
-        Action::Status { asked } => running::status(&asked),
-        Action::Groups { asked } => running::groups(&asked),
-        Action::Violations { wanted } => running::violations(&wanted),
-        Action::Clients { wanted } => clients::clients(&wanted),
-        Action::Slow { wanted } => clients::slow(&wanted),
-        Action::Top { shown } => top::top(&shown),
-        Action::Reload { asked } => running::reload(&asked),
-        Action::Drain { asked } => running::drain(&asked),
+        Action::Status(asked) => running::status(&asked),
+        Action::Groups(asked) => running::groups(&asked),
+        Action::Violations(wanted) => running::violations(&wanted),
+        Action::Clients(wanted) => clients::clients(&wanted),
+        Action::Slow(wanted) => clients::slow(&wanted),
+        Action::Top(shown) => top::top(&shown),
+        Action::Reload(asked) => running::reload(&asked),
+        Action::Drain(asked) => running::drain(&asked),
         Action::Mode { mode, asked } => running::mode(mode, &asked),
         Action::Record { seconds, out, running } => record(seconds, out.as_deref(), &running),
         Action::Healthcheck { config } => healthcheck(config.as_deref()),

@@ -28,6 +28,22 @@ pub enum RemoteError {
     Refused { address: Address, status: u16, message: String },
 }
 
+impl RemoteError {
+    /// The `error` of a refusal's JSON.
+    pub fn error(&self) -> Option<String> {
+        let RemoteError::Refused { message, .. } = self else { return None };
+        Some(serde_json::from_str::<Value>(message).ok()?["error"].as_str()?.to_owned())
+    }
+
+    /// What a refusal says by itself; else the whole error.
+    pub fn reason(&self) -> String {
+        self.error().unwrap_or_else(|| match self {
+            RemoteError::Refused { message, .. } => message.clone(),
+            other => other.to_string(),
+        })
+    }
+}
+
 /// Its address, and the token that it requires.
 #[derive(Debug, Clone)]
 pub struct Remote {

@@ -332,18 +332,23 @@ fn reference() -> String {
     format!("| name | shape | unit | what |\n|---|---|---|---|\n{}", rows.collect::<String>())
 }
 
-#[test]
-fn the_reference_of_metrics_is_that_of_the_program() {
+/// This is the table that `make docs` writes into the document.
+fn assert_table_of(document: &str, expected: &str) {
     const START: &str = "<!-- make docs writes this table -->\n\n";
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/metrics.md");
-    let text = fs::read_to_string(&path).expect("docs/metrics.md");
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(document);
+    let text = fs::read_to_string(&path).expect(document);
     let (before, behind) = text.split_once(START).expect("the table's place");
     let (table, behind) = behind.split_once("\n\n").expect("text behind the table");
     if std::env::var_os("UPDATE_DOCS").is_some() {
-        fs::write(&path, format!("{before}{START}{}\n{behind}", reference())).expect("writable");
+        fs::write(&path, format!("{before}{START}{expected}\n{behind}")).expect("writable");
         return;
     }
-    assert_eq!(format!("{table}\n"), reference(), "`make docs` writes it");
+    assert_eq!(format!("{table}\n"), expected, "`make docs` writes it");
+}
+
+#[test]
+fn the_reference_of_metrics_is_that_of_the_program() {
+    assert_table_of("docs/metrics.md", &reference());
 }
 
 /// The servers that have a command, in words: all but a few, or a few.
@@ -374,16 +379,7 @@ fn commands_by_server() -> String {
 
 #[test]
 fn the_reference_of_commands_that_only_some_servers_have_is_that_of_the_program() {
-    const START: &str = "<!-- make docs writes this table -->\n\n";
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/servers.md");
-    let text = fs::read_to_string(&path).expect("docs/servers.md");
-    let (before, behind) = text.split_once(START).expect("the table's place");
-    let (table, behind) = behind.split_once("\n\n").expect("text behind the table");
-    if std::env::var_os("UPDATE_DOCS").is_some() {
-        fs::write(&path, format!("{before}{START}{}\n{behind}", commands_by_server())).expect("writable");
-        return;
-    }
-    assert_eq!(format!("{table}\n"), commands_by_server(), "`make docs` writes it");
+    assert_table_of("docs/servers.md", &commands_by_server());
 }
 
 /// The alerts as the Prometheus operator takes them.

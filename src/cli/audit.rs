@@ -12,6 +12,7 @@ use clap::Args;
 use serde_json::Value;
 
 use super::console::{self, CANNOT_START, REFUSED};
+use super::running::parameter;
 use super::target::{Running, remote};
 use crate::jobs::{REMOVED_LIMIT, REMOVED_MAX};
 use crate::remote::{Remote, RemoteError};
@@ -93,20 +94,15 @@ pub(super) fn audit(asked: &Audit) -> ExitCode {
 pub(super) fn repair(asked: &Repair) -> ExitCode {
     let Some(remote) = remote(&asked.running) else { return ExitCode::from(REFUSED) };
     if asked.undo.is_some() || asked.undo_run.is_some() {
-        let path =
-            format!("/repair/undo?{}{}", parameter("id", asked.undo.as_deref()), parameter("run", asked.undo_run.as_deref()));
+        let (id, run) = (parameter("id", asked.undo.as_deref()), parameter("run", asked.undo_run.as_deref()));
+        let path = format!("/repair/undo?{id}{run}");
         return finish(&remote, &path, asked.json, |report| {
             let things = report["things"].as_array().map_or(0, Vec::len) as u64;
             ExitCode::from(if report["restored"] == things { 0 } else { REFUSED })
         });
     }
-    let path = format!(
-        "/repair?apply={}&max={}&force={}&{}",
-        asked.apply,
-        asked.max,
-        asked.force,
-        parameter("relation", asked.relation.as_deref())
-    );
+    let Repair { apply, max, force, .. } = asked;
+    let path = format!("/repair?apply={apply}&max={max}&force={force}{}", parameter("relation", asked.relation.as_deref()));
     finish(&remote, &path, asked.json, |report| match outcome(report) {
         Some(AuditOutcome::Clean | AuditOutcome::Repaired) => ExitCode::SUCCESS,
         Some(AuditOutcome::Drift | AuditOutcome::Stopped) => ExitCode::from(REFUSED),
@@ -116,21 +112,6 @@ pub(super) fn repair(asked: &Repair) -> ExitCode {
 
 fn outcome(report: &Value) -> Option<AuditOutcome> {
     AuditOutcome::ALL.into_iter().find(|outcome| report["outcome"] == outcome.as_str())
-}
-
-/// Escapes a text for a URL's query.
-fn parameter(name: &str, value: Option<&str>) -> String {
-    let Some(value) = value else { return String::new() };
-    let mut text = format!("{name}=");
-    for byte in value.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte) {
-            text.push(char::from(byte));
-        } else {
-            // Writing to a string cannot fail.
-            let _ = write!(text, "%{byte:02X}");
-        }
-    }
-    text
 }
 
 fn finish(remote: &Remote, path: &str, as_json: bool, code: impl FnOnce(&Value) -> ExitCode) -> ExitCode {
@@ -156,10 +137,9 @@ fn finish(remote: &Remote, path: &str, as_json: bool, code: impl FnOnce(&Value) 
 
 fn report(remote: &Remote, path: &str) -> Result<Value, String> {
     let mut text = String::new();
-    let answer = remote.stream("POST", path).map_err(|refusal| match refusal {
-        RemoteError::Refused { message, address, status } => {
-            let said = serde_json::from_str::<Value>(&message).ok().and_then(|body| body["error"].as_str().map(str::to_owned));
-            format!("respguard at {address} refuses ({status}): {}", said.unwrap_or(message))
+    let answer = remote.stream("POST", path).map_err(|refusal| match &refusal {
+        RemoteError::Refused { address, status, .. } => {
+            format!("respguard at {address} refuses ({status}): {}", refusal.reason())
         }
         other => other.to_string(),
     })?;
@@ -253,13 +233,6 @@ fn table(report: &Value) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_parameter_stands_in_a_query_whatever_it_is() {
-        assert_eq!(parameter("id", Some("19a-00ff.blob-pairs.3")), "id=19a-00ff.blob-pairs.3");
-        assert_eq!(parameter("relation", Some("a&b c")), "relation=a%26b%20c");
-        assert_eq!(parameter("relation", None), "");
-    }
 
     #[test]
     fn no_more_is_removed_than_can_be_kept() {

@@ -74,7 +74,7 @@ pub(super) fn running(file: &Path, admin: Option<Address>, token_env: Option<Str
         Err(failure) => return refuse(failure),
     };
     if differences.is_empty() {
-        return print(&format!("{}: no differences from the running configuration\n", remote.address), ExitCode::SUCCESS);
+        return print(format!("{}: no differences from the running configuration\n", remote.address), ExitCode::SUCCESS);
     }
     let mut text = format!("{}: differences from the running configuration:\n", remote.address);
     for difference in differences {

@@ -6,7 +6,7 @@ use clap::builder::PossibleValue;
 use clap::{Args, ValueEnum};
 use serde_json::Value;
 
-use super::running::{QueryArgs, query, show, word};
+use super::running::{QueryArgs, parameter, show, word};
 use super::table::Table;
 use crate::net::admin::clients::Sort;
 
@@ -75,23 +75,22 @@ pub(super) fn clients(wanted: &ClientsArgs) -> ExitCode {
         });
     }
     let filters = [
-        ("address", &wanted.address),
-        ("name", &wanted.name),
-        ("library", &wanted.library),
-        ("user", &wanted.user),
-        ("command", &wanted.command),
+        ("address", wanted.address.as_deref()),
+        ("name", wanted.name.as_deref()),
+        ("library", wanted.library.as_deref()),
+        ("user", wanted.user.as_deref()),
+        ("command", wanted.command.as_deref()),
+        ("sort", wanted.sort.map(Sort::as_str)),
     ];
-    let filters = filters.into_iter().filter_map(|(name, value)| Some(format!("&{name}={}", query(value.as_ref()?))));
-    let sort = wanted.sort.map(|sort| format!("&sort={}", sort.as_str()));
-    let path = format!("/clients?limit={}{}", wanted.limit, filters.chain(sort).collect::<String>());
+    let filters: String = filters.into_iter().map(|(name, value)| parameter(name, value)).collect();
+    let path = format!("/clients?limit={}{filters}", wanted.limit);
     show(&wanted.asked, "GET", &path, |_, answer| (client_table(answer), ExitCode::SUCCESS))
 }
 
 /// GET /slow.
 pub(super) fn slow(wanted: &SlowArgs) -> ExitCode {
-    let client = wanted.client.map(|id| format!("&client={id}"));
-    let command = wanted.command.as_ref().map(|command| format!("&command={}", query(command)));
-    let path = format!("/slow?limit={}{}", wanted.limit, client.into_iter().chain(command).collect::<String>());
+    let client = wanted.client.map(|id| format!("&client={id}")).unwrap_or_default();
+    let path = format!("/slow?limit={}{client}{}", wanted.limit, parameter("command", wanted.command.as_deref()));
     show(&wanted.asked, "GET", &path, |_, answer| (slow_table(answer), ExitCode::SUCCESS))
 }
 

@@ -28,9 +28,9 @@ pub(super) fn refuse(failure: impl Display) -> ExitCode {
 
 /// Prints a result to standard output and ends with `code`, or with a failure where the result is lost to somebody
 /// who wants it.
-pub(super) fn print(text: &str, code: ExitCode) -> ExitCode {
+pub(super) fn print(text: impl AsRef<[u8]>, code: ExitCode) -> ExitCode {
     let mut out = io::stdout().lock();
-    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+    match out.write_all(text.as_ref()).and_then(|()| out.flush()) {
         Ok(()) => code,
         // Whoever has read enough closes the pipe.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => code,

@@ -1,10 +1,9 @@
 //! `respguard decompress`: decompresses a value that a compress rule has stored.
 
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::process::ExitCode;
 
-use super::CANNOT_START;
-use super::console::{complain, refuse};
+use super::console::{print, refuse};
 use respguard_engine::packed::{HEADER_BYTES, VALUE_BYTES_MAX, unpack};
 
 pub(super) fn decompress() -> ExitCode {
@@ -16,17 +15,8 @@ pub(super) fn decompress() -> ExitCode {
     if stored.len() as u64 > most {
         return refuse(format_args!("more than the {VALUE_BYTES_MAX} bytes that a value may have"));
     }
-    let value = match unpack(&stored, VALUE_BYTES_MAX) {
-        Ok(value) => value.unwrap_or(stored),
-        Err(why) => return refuse(format_args!("the value cannot be read: {why}")),
-    };
-    let mut out = io::stdout().lock();
-    match out.write_all(&value).and_then(|()| out.flush()) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
-        Err(error) => {
-            complain(format_args!("respguard: standard output cannot be written: {error}"));
-            ExitCode::from(CANNOT_START)
-        }
+    match unpack(&stored, VALUE_BYTES_MAX) {
+        Ok(value) => print(value.unwrap_or(stored), ExitCode::SUCCESS),
+        Err(why) => refuse(format_args!("the value cannot be read: {why}")),
     }
 }

@@ -82,7 +82,7 @@ fn explain_relation(file: &Path, name: &str) -> ExitCode {
     let Some(Loaded { config, .. }) = load(Some(file)) else { return ExitCode::from(REFUSED) };
     let relations = config.policy.relations();
     match relations.iter().find(|relation| *relation.name == *name) {
-        Some(relation) => print(&describe(relation), ExitCode::SUCCESS),
+        Some(relation) => print(describe(relation), ExitCode::SUCCESS),
         None => {
             let names: Vec<_> = relations.iter().map(|relation| &*relation.name).collect();
             refuse(format_args!("{}: no [[relation]] is named {name:?} (expected one of: {})", file.display(), names.join(", ")))

@@ -5,13 +5,13 @@ use std::process::ExitCode;
 use clap::Command;
 use clap_complete::Shell;
 
-use super::console;
+use super::console::{print, refuse};
 
 /// Completions for a shell, to standard output.
 pub(super) fn completions(shell: Shell, command: &mut Command) -> ExitCode {
     let mut text = Vec::new();
     clap_complete::generate(shell, command, "respguard", &mut text);
-    print(&text)
+    print(text, ExitCode::SUCCESS)
 }
 
 /// The manual page and those of the subcommands, one behind the other, to standard output.
@@ -21,18 +21,14 @@ pub(super) fn manual(command: Command) -> ExitCode {
     let mut text = Vec::new();
     for page in std::iter::once(command).chain(subcommands) {
         if let Err(error) = clap_mangen::Man::new(page).render(&mut text) {
-            return console::refuse(format_args!("the manual cannot be written: {error}"));
+            return refuse(format_args!("the manual cannot be written: {error}"));
         }
     }
-    print(&text)
+    print(text, ExitCode::SUCCESS)
 }
 
 /// The subcommand under the name that it is called by.
 fn named(sub: &Command, command: &Command) -> Command {
     let name = format!("{} {}", command.get_name(), sub.get_name());
     sub.clone().display_name(name.clone()).bin_name(name)
-}
-
-fn print(text: &[u8]) -> ExitCode {
-    console::print(&String::from_utf8_lossy(text), ExitCode::SUCCESS)
 }

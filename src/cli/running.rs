@@ -5,12 +5,13 @@ use std::io::{self, BufRead, Write};
 use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::Value;
 
 use super::console::{REFUSED, print, refuse};
 use super::table::Table;
 use super::target::{Running, remote};
-use crate::remote::{Remote, RemoteError};
+use crate::remote::Remote;
 
 /// The outcomes of groups, in the order in which they are shown.
 pub(super) const OUTCOMES: [&str; 12] = [
@@ -114,10 +115,7 @@ pub(super) fn mode(mode: Mode, asked: &QueryArgs) -> ExitCode {
 /// GET /violations, and /violations/stream behind it: the newest come last.
 pub(super) fn violations(wanted: &ViolationsArgs) -> ExitCode {
     let Some(remote) = remote(&wanted.asked.running) else { return ExitCode::from(REFUSED) };
-    let filter: String = [("kind", &wanted.kind), ("rule", &wanted.rule)]
-        .into_iter()
-        .filter_map(|(name, value)| value.as_ref().map(|value| format!("&{name}={}", query(value))))
-        .collect();
+    let filter = parameter("kind", wanted.kind.as_deref()) + &parameter("rule", wanted.rule.as_deref());
     let kept = match remote.json("GET", &format!("/violations?limit={}{filter}", wanted.limit)) {
         Ok(kept) => kept,
         Err(failure) => return refuse(failure),
@@ -159,21 +157,12 @@ pub(super) fn show(
     let Some(remote) = remote(&asked.running) else { return ExitCode::from(REFUSED) };
     let answer = match remote.json(method, path) {
         Ok(answer) => answer,
-        Err(failure) => return refuse(reasoned(&failure)),
+        Err(failure) => {
+            return refuse(failure.error().map_or(failure.to_string(), |error| format!("{} refuses: {error}", remote.address)));
+        }
     };
     let (text, code) = told(&remote, &answer);
     print(&if asked.json { format!("{answer}\n") } else { text }, code)
-}
-
-/// Prints the mistakes in a configuration, as the answer words them, line by line.
-fn reasoned(failure: &RemoteError) -> String {
-    if let RemoteError::Refused { address, message, .. } = failure
-        && let Ok(answer) = serde_json::from_str::<Value>(message)
-        && let Some(error) = answer["error"].as_str()
-    {
-        return format!("{address} refuses: {error}");
-    }
-    failure.to_string()
 }
 
 fn status_text(remote: &Remote, status: &Value) -> String {
@@ -282,18 +271,10 @@ pub(super) fn time(seconds: u64) -> String {
     }
 }
 
-/// The value as it stands in a URL's query (<https://url.spec.whatwg.org/#percent-encoded-bytes>).
-pub(super) fn query(value: &str) -> String {
-    let mut text = String::new();
-    for byte in value.bytes() {
-        match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => text.push(byte.into()),
-            _ => {
-                let _ = write!(text, "%{byte:02X}");
-            }
-        }
-    }
-    text
+/// `&name=value` of a URL's query (<https://url.spec.whatwg.org/#percent-encoded-bytes>), for a value that is there.
+pub(super) fn parameter(name: &str, value: Option<&str>) -> String {
+    const ENCODED: AsciiSet = NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
+    value.map(|value| format!("&{name}={}", utf8_percent_encode(value, &ENCODED))).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -320,8 +301,10 @@ mod tests {
     }
 
     #[test]
-    fn a_value_in_a_query_keeps_its_bytes() {
-        assert_eq!(query("a b&c=é"), "a%20b%26c%3D%C3%A9");
+    fn a_parameter_stands_in_a_query_whatever_it_is() {
+        assert_eq!(parameter("id", Some("19a-00ff.blob-pairs.3")), "&id=19a-00ff.blob-pairs.3");
+        assert_eq!(parameter("relation", Some("a&b c=é")), "&relation=a%26b%20c%3D%C3%A9");
+        assert_eq!(parameter("relation", None), "");
     }
 
     #[test]

@@ -14,7 +14,7 @@ const GRACE_MS_MAX: u64 = 3_600_000;
 const OFF: &str = "off";
 
 pub(super) const EVERY: Duration = Duration::from_secs(24 * 3600);
-pub(super) const KEYS_PER_SECOND: u64 = 2000;
+pub(super) const KEYS_PER_SECOND: u32 = 2000;
 pub(super) const GRACE_MS: u64 = 2000;
 
 /// The table, if there is one.
@@ -47,7 +47,7 @@ pub(super) fn read(root: &mut Section<'_>, sources: &Sources<'_>, findings: &mut
     }
     is_there.then(|| Settings {
         every,
-        keys_per_second: u32::try_from(keys_per_second).unwrap_or(u32::MAX),
+        keys_per_second,
         grace: Duration::from_millis(grace),
         repair,
         repair_log: file.map(|file| sources.folder.join(file)),

@@ -29,7 +29,7 @@ const CLIENTS_MAX: u64 = 1_000_000;
 /// The file of violations: how large it may be, and how many full ones are kept.
 const FILE_BYTES_DEFAULT: u64 = 16 * 1024 * 1024;
 const FILE_BYTES_MAX: u64 = 1024 * 1024 * 1024;
-const FILES_KEPT_DEFAULT: u64 = 4;
+const FILES_KEPT_DEFAULT: usize = 4;
 const FILES_KEPT_MAX: u64 = 100;
 const LEASES_MAX: u64 = 1_000_000;
 const CONNECTIONS_MAX: u64 = 1_000_000;
@@ -187,7 +187,6 @@ fn document(text: &str, table: &Table, sources: &Sources<'_>, findings: &mut Fin
             Policy::passive()
         }
     };
-    let workers = usize::try_from(workers).ok()?;
     Some(Config { workers, listen, upstream, admin, rest, breaker, drain_timeout, violations, audit, policy })
 }
 
@@ -201,15 +200,15 @@ fn add_rule_errors(errors: Vec<respguard_engine::policy::RuleError>, findings: &
 
 fn listen(mut section: Section<'_>, sources: &Sources<'_>, findings: &mut Findings) -> Listen {
     let defaults = Listen::default();
-    let clients_max = section.number("clients_max", 1..=CLIENTS_MAX, defaults.clients_max as u64, findings);
+    let clients_max = section.number("clients_max", 1..=CLIENTS_MAX, defaults.clients_max, findings);
     let range = BUFFERED_BYTES_MIN..=BUFFERED_BYTES_MAX;
-    let buffered_bytes_max = section.number("buffered_bytes_max", range, defaults.buffered_bytes_max as u64, findings);
+    let buffered_bytes_max = section.number("buffered_bytes_max", range, defaults.buffered_bytes_max, findings);
     let listen = Listen {
         address: address(&mut section, findings).unwrap_or(defaults.address),
-        clients_max: usize::try_from(clients_max).unwrap_or(defaults.clients_max),
+        clients_max,
         users: security::users(&mut section, sources, findings),
         tls: security::listen_tls(&mut section, sources, findings),
-        buffered_bytes_max: usize::try_from(buffered_bytes_max).unwrap_or(defaults.buffered_bytes_max),
+        buffered_bytes_max,
         unix_mode: unix_mode(&mut section, findings),
         proxy_protocol: proxy_protocol(&mut section, findings),
     };
@@ -265,8 +264,8 @@ fn upstream(mut section: Section<'_>, sources: &Sources<'_>, findings: &mut Find
     let topology = topology::read(&mut section, sources, findings).unwrap_or(defaults.topology);
     let credentials = sources.upstream(&mut section, findings);
     let probe = sources.probe(&mut section, findings);
-    let connections_max = section.number("connections_max", 1..=CONNECTIONS_MAX, defaults.connections_max as u64, findings);
-    let leases_max = section.number("leases_max", 1..=LEASES_MAX, defaults.leases_max as u64, findings);
+    let connections_max = section.number("connections_max", 1..=CONNECTIONS_MAX, defaults.connections_max, findings);
+    let leases_max = section.number("leases_max", 1..=LEASES_MAX, defaults.leases_max, findings);
     let upstream = Upstream {
         topology,
         credentials,
@@ -280,8 +279,8 @@ fn upstream(mut section: Section<'_>, sources: &Sources<'_>, findings: &mut Find
         queue_timeout: timeout(&mut section, "queue_timeout_ms", defaults.queue_timeout, findings),
         heartbeat: timeout(&mut section, "heartbeat_ms", defaults.heartbeat, findings),
         heartbeat_timeout: timeout(&mut section, "heartbeat_timeout_ms", defaults.heartbeat_timeout, findings),
-        connections_max: usize::try_from(connections_max).unwrap_or(defaults.connections_max),
-        leases_max: usize::try_from(leases_max).unwrap_or(defaults.leases_max),
+        connections_max,
+        leases_max,
         retry_reads: section.truth("retry_reads", defaults.retry_reads, findings),
         retry_share: section.ratio("retry_share", defaults.retry_share, findings),
         retries_per_second: section.number("retries_per_second", 0..=RETRIES_MAX, defaults.retries_per_second, findings),
@@ -320,10 +319,9 @@ fn admin(mut section: Section<'_>, sources: &Sources<'_>, findings: &mut Finding
 fn breaker(mut section: Section<'_>, findings: &mut Findings) -> Option<Thresholds> {
     let defaults = THRESHOLDS;
     let is_wanted = section.truth("enabled", true, findings);
-    let throughput = section.number("throughput_min", 1..=THROUGHPUT_MAX, defaults.throughput_min.into(), findings);
     let thresholds = Thresholds {
         failure_ratio: section.ratio("failure_ratio", defaults.failure_ratio, findings),
-        throughput_min: u32::try_from(throughput).unwrap_or(defaults.throughput_min),
+        throughput_min: section.number("throughput_min", 1..=THROUGHPUT_MAX, defaults.throughput_min, findings),
         sampling: timeout(&mut section, "sampling_ms", defaults.sampling, findings),
         longest_break: timeout(&mut section, "break_ms", defaults.longest_break, findings),
     };
@@ -353,7 +351,6 @@ fn violations(mut section: Section<'_>, sources: &Sources<'_>, findings: &mut Fi
         findings.add(&section.path_of("file"), "the name is empty", "a file's path, or no such key");
     }
     section.end(findings);
-    let kept_max = usize::try_from(kept_max).unwrap_or(usize::MAX);
     let settings = |file| durable::Settings { file: sources.folder.join(file), bytes_max, kept_max };
     (file.map(settings), keys)
 }

@@ -15,13 +15,13 @@ const CONNECTIONS_MAX: u64 = 1_000_000;
 pub(super) fn read(section: (Section<'_>, bool), sources: &Sources<'_>, findings: &mut Findings) -> Option<Rest> {
     let (mut section, is_there) = section;
     let defaults = Rest::default();
-    let body_bytes_max = section.number("body_bytes_max", 1024..=BODY_BYTES_MAX, defaults.body_bytes_max as u64, findings);
-    let connections_max = section.number("connections_max", 1..=CONNECTIONS_MAX, defaults.connections_max as u64, findings);
+    let body_bytes_max = section.number("body_bytes_max", 1024..=BODY_BYTES_MAX, defaults.body_bytes_max, findings);
+    let connections_max = section.number("connections_max", 1..=CONNECTIONS_MAX, defaults.connections_max, findings);
     let rest = Rest {
         address: values::address(&mut section, findings).unwrap_or(defaults.address),
         tokens: tokens(&mut section, sources, findings),
-        body_bytes_max: usize::try_from(body_bytes_max).unwrap_or(defaults.body_bytes_max),
-        connections_max: usize::try_from(connections_max).unwrap_or(defaults.connections_max),
+        body_bytes_max,
+        connections_max,
         tls: security::listen_tls(&mut section, sources, findings),
         cors: cors(&mut section, findings),
         access_log: section.truth("access_log", defaults.access_log, findings),

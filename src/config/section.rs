@@ -136,11 +136,15 @@ impl<'t> Section<'t> {
     }
 
     /// A whole number within a range.
-    pub(super) fn number(&mut self, key: &'static str, range: RangeInclusive<u64>, default: u64, findings: &mut Findings) -> u64 {
-        match self.value(key, Form::Number(range.clone()), findings) {
-            Some(value) => value.number(&range, findings).unwrap_or(default),
-            None => default,
-        }
+    pub(super) fn number<N: TryFrom<u64>>(
+        &mut self,
+        key: &'static str,
+        range: RangeInclusive<u64>,
+        default: N,
+        findings: &mut Findings,
+    ) -> N {
+        let number = self.number_if_any(key, range, findings);
+        number.and_then(|number| N::try_from(number).ok()).unwrap_or(default)
     }
 
     /// A whole number within a range, where one is written.

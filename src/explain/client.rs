@@ -270,7 +270,7 @@ impl<'a> Client<'a> {
         let at = planned.plan.commands;
         let cause = text::cause(planned.spec(at).connection_effect(planned.args(at)));
         let cause = cause.map(|cause| format!(", {cause}")).unwrap_or_default();
-        let (number, name) = (planned.number(at), text::name(self.table, planned.batch.id(at)));
+        let (number, name) = (planned.number(at), planned.spec(at).shown());
         page.note(&Noted { what: Action::Pinned, by: reason.as_str(), commands: 1 });
         page.line(1, format_args!("{number} ({name}) pins the client: {}{cause}", reason.as_str()));
         let until = text::duration(reason);

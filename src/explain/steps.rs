@@ -2,6 +2,8 @@
 
 mod groups;
 
+use std::ops::Range;
+
 use super::page::{Page, request, word};
 use super::planned::Planned;
 use super::text;
@@ -87,36 +89,29 @@ impl Planned<'_> {
     }
 
     fn write_note(&self, note: &Note, page: &mut Page) {
-        if let Note::NearMiss { group, members, why, .. } = note {
-            let (name, kind) = (&self.policy.groups()[*group].name, Kind::NearMiss);
-            let members = self.numbers(&self.plan.members[members.clone()]);
-            page.line(1, format_args!("{members} would be group {name}, but for one thing, reported as {kind}: {why}"));
-        }
-        if let Note::LeftOut { group, members, why } = note
-            && let [.., last] = self.plan.members[members.clone()]
-        {
-            let (name, number, kind) = (&self.policy.groups()[*group].name, self.number(last), Kind::Split);
-            page.line(
-                1,
-                format_args!("{number} belongs to group {name}, but stays outside, reported as {kind}: {}", why.as_str()),
-            );
-        }
-        if let Note::Obstructed { group, members, why } = note {
-            let (name, kind) = (&self.policy.groups()[*group].name, why.kind());
-            let members = self.numbers(&self.plan.members[members.clone()]);
-            page.line(
-                1,
-                format_args!("{members} make up group {name}, but pass one by one, reported as {kind}: {}", why.as_str()),
-            );
-        }
-        if let Note::Broken { group, members, why: Some(why), .. } = note {
-            let (name, kind) = (&self.policy.groups()[*group].name, why.kind());
-            let members = self.numbers(&self.plan.members[members.clone()]);
-            page.line(
-                1,
-                format_args!("{members} begin group {name}, but do not wait for its rest, reported as {kind}: {}", why.as_str()),
-            );
-        }
+        let told = |group: usize, members: &Range<usize>| {
+            (&self.policy.groups()[group].name, self.numbers(&self.plan.members[members.clone()]))
+        };
+        let text = match note {
+            Note::NearMiss { group, members, why, .. } => {
+                let (name, members) = told(*group, members);
+                format!("{members} would be group {name}, but for one thing, reported as {}: {why}", Kind::NearMiss)
+            }
+            Note::LeftOut { group, members, why } if !members.is_empty() => {
+                let (name, number) = told(*group, &(members.end - 1..members.end));
+                format!("{number} belongs to group {name}, but stays outside, reported as {}: {}", Kind::Split, why.as_str())
+            }
+            Note::Obstructed { group, members, why } => {
+                let ((name, members), kind) = (told(*group, members), why.kind());
+                format!("{members} make up group {name}, but pass one by one, reported as {kind}: {}", why.as_str())
+            }
+            Note::Broken { group, members, why: Some(why), .. } => {
+                let ((name, members), kind) = (told(*group, members), why.kind());
+                format!("{members} begin group {name}, but do not wait for its rest, reported as {kind}: {}", why.as_str())
+            }
+            _ => return,
+        };
+        page.line(1, text);
     }
 
     /// A command, and where its reply comes from.

@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::time::Duration;
 
 use super::page::{request, word};
-use respguard_engine::command::{ClientCommand, CommandId, ConnectionEffect, PinReason, Table, Transaction, TtlEffect};
+use respguard_engine::command::{ClientCommand, ConnectionEffect, PinReason, Table, Transaction, TtlEffect};
 use respguard_engine::pipeline::plan::Answer;
 use respguard_engine::pipeline::probe::Probe;
 use respguard_engine::pipeline::slot::Role;
@@ -15,11 +15,6 @@ use respguard_engine::session::affinity::Reason;
 use respguard_engine::session::lane::LaneChange;
 use respguard_resp::scan::elements;
 use respguard_resp::{Protocol, value};
-
-/// The command's name as in Redis' documentation: `SET`, `CLIENT SETNAME`.
-pub(super) fn name(table: &Table, id: CommandId) -> String {
-    table.spec(id).shown()
-}
 
 /// The numbers of consecutive commands: `4`, `4-6`.
 pub(super) fn numbers(range: Range<usize>) -> String {
@@ -146,7 +141,7 @@ pub(super) fn ttl_effect(effect: TtlEffect) -> String {
 
 /// What a PTTL of the proxy's own is good for.
 pub(super) fn probe(probe: &Probe, table: &Table) -> String {
-    let command = name(table, probe.command);
+    let command = table.spec(probe.command).shown();
     if probe.before {
         format!("to know which TTL {command} drops")
     } else {

@@ -38,8 +38,7 @@ pub(super) async fn sample(run: &mut Run, relation: &Relation, report: &mut Rela
 
 /// How much there is to be walked, for those who watch.
 async fn estimate(audit: &mut Audit<'_>) -> Result<(), Stop> {
-    let mut request = Vec::new();
-    encode::request(&mut request, &[b"DBSIZE"]);
+    let request = encode::requests(&[&[b"DBSIZE"]]);
     let mut replies = Vec::new();
     match audit.run.servers.topology() {
         Topology::OneServer => replies = audit.run.read(&request, 1).await?,

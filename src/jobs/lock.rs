@@ -44,18 +44,17 @@ impl Lock {
     }
 
     pub(super) async fn lock(&mut self, servers: &mut Servers, unless_done: bool) -> Result<LockResult, QueryError> {
-        let mut requests = Vec::new();
         if unless_done {
-            encode::request(&mut requests, &[b"EXISTS", self.done_key.as_bytes()]);
-            let replies = servers.ask(At::Key(self.done_key.as_bytes()), &requests, 1, REPLY_BYTES_MAX).await?;
+            let done_key = self.done_key.as_bytes();
+            let replies =
+                servers.ask(At::Key(done_key), &encode::requests(&[&[b"EXISTS", done_key]]), 1, REPLY_BYTES_MAX).await?;
             if value::integer(&replies[0]) == Some(1) {
                 return Ok(LockResult::Done);
             }
-            requests.clear();
         }
         let (key, lifetime) = (self.key.as_bytes(), milliseconds(LIFETIME));
-        encode::request(&mut requests, &[b"SET", key, self.token.as_bytes(), b"NX", b"PX", lifetime.as_bytes()]);
-        encode::request(&mut requests, &[b"GET", key]);
+        let set: &[&[u8]] = &[b"SET", key, self.token.as_bytes(), b"NX", b"PX", lifetime.as_bytes()];
+        let requests = encode::requests(&[set, &[b"GET", key]]);
         let replies = servers.ask(At::Key(key), &requests, 2, REPLY_BYTES_MAX).await?;
         if let Some(error) = replies.iter().find(|reply| value::is_error(reply)) {
             return Ok(LockResult::Refused(String::from_utf8_lossy(value::error_text(error)).into_owned()));
@@ -75,28 +74,19 @@ impl Lock {
     /// False when another has it, or it was lost.
     pub(super) async fn renew(&mut self, servers: &mut Servers) -> Result<bool, QueryError> {
         let key = self.key.as_bytes();
-        let mut requests = Vec::new();
-        encode::request(&mut requests, &[b"WATCH", key]);
-        encode::request(&mut requests, &[b"GET", key]);
-        let replies = servers.ask(At::Key(key), &requests, 2, REPLY_BYTES_MAX).await?;
-        let holder = value::bulk(&replies[1]);
-        let mut requests = Vec::new();
+        let watched = encode::requests(&[&[b"WATCH", key], &[b"GET", key]]);
+        let replies = servers.ask(At::Key(key), &watched, 2, REPLY_BYTES_MAX).await?;
         let lifetime = milliseconds(LIFETIME);
-        encode::request(&mut requests, &[b"MULTI"]);
-        match holder {
-            Some(holder) if holder == self.token.as_bytes() => {
-                encode::request(&mut requests, &[b"PEXPIRE", key, lifetime.as_bytes()]);
-            }
+        let renewal: &[&[u8]] = match value::bulk(&replies[1]) {
+            Some(holder) if holder == self.token.as_bytes() => &[b"PEXPIRE", key, lifetime.as_bytes()],
             // It ended while the server, or the way to it, was gone; nobody else has begun.
-            None => encode::request(&mut requests, &[b"SET", key, self.token.as_bytes(), b"PX", lifetime.as_bytes()]),
+            None => &[b"SET", key, self.token.as_bytes(), b"PX", lifetime.as_bytes()],
             Some(_) => {
-                let mut unwatch = Vec::new();
-                encode::request(&mut unwatch, &[b"UNWATCH"]);
-                servers.ask(At::Key(key), &unwatch, 1, REPLY_BYTES_MAX).await?;
+                servers.ask(At::Key(key), &encode::requests(&[&[b"UNWATCH"]]), 1, REPLY_BYTES_MAX).await?;
                 return Ok(false);
             }
-        }
-        encode::request(&mut requests, &[b"EXEC"]);
+        };
+        let requests = encode::requests(&[&[b"MULTI"], renewal, &[b"EXEC"]]);
         let replies = servers.ask(At::Key(key), &requests, 3, REPLY_BYTES_MAX).await?;
         self.renewed = Some(Instant::now());
         Ok(!value::is_null(&replies[2]) && !value::is_error(&replies[2]))
@@ -107,14 +97,12 @@ impl Lock {
         if self.renewed.is_none() || !self.renew(servers).await? {
             return Ok(());
         }
-        let mut requests = Vec::new();
-        encode::request(&mut requests, &[b"DEL", self.key.as_bytes()]);
-        servers.ask(At::Key(self.key.as_bytes()), &requests, 1, REPLY_BYTES_MAX).await?;
+        let key = self.key.as_bytes();
+        servers.ask(At::Key(key), &encode::requests(&[&[b"DEL", key]]), 1, REPLY_BYTES_MAX).await?;
         if let Some(lifetime) = done_for.filter(|lifetime| lifetime.as_millis() > 0) {
             let (key, lifetime) = (self.done_key.as_bytes(), milliseconds(lifetime));
-            requests.clear();
-            encode::request(&mut requests, &[b"SET", key, b"1", b"PX", lifetime.as_bytes()]);
-            servers.ask(At::Key(key), &requests, 1, REPLY_BYTES_MAX).await?;
+            let done = encode::requests(&[&[b"SET", key, b"1", b"PX", lifetime.as_bytes()]]);
+            servers.ask(At::Key(key), &done, 1, REPLY_BYTES_MAX).await?;
         }
         self.renewed = None;
         Ok(())

@@ -174,8 +174,7 @@ impl Removal<'_> {
         let failed =
             |error: std::io::Error| Failure::Stop(Stop::Failed(format!("[audit] repair_log cannot be written: {error}")));
         self.log.append(&entries).await.map_err(failed)?;
-        let mut requests = Vec::new();
-        encode::request(&mut requests, &[b"MULTI"]);
+        let mut requests = encode::requests(&[&[b"MULTI"]]);
         targets.iter().zip(&entries).for_each(|(target, entry)| removal(target, &entry.what, &mut requests));
         encode::request(&mut requests, &[b"EXEC"]);
         let replies = match self.ask(&requests, targets.len() + 2).await {
@@ -211,9 +210,7 @@ impl Removal<'_> {
     }
 
     async fn give_up(&mut self, result: RepairResult) -> Result<Option<RepairResult>, Failure> {
-        let mut request = Vec::new();
-        encode::request(&mut request, &[b"UNWATCH"]);
-        self.ask(&request, 1).await?;
+        self.ask(&encode::requests(&[&[b"UNWATCH"]]), 1).await?;
         Ok(Some(result))
     }
 
@@ -236,17 +233,14 @@ impl Removal<'_> {
     async fn entry(&mut self, target: &Target) -> Result<SaveResult, Failure> {
         let key = &*target.key;
         let element = target.element.as_deref().unwrap_or_default();
-        let mut requests = Vec::new();
-        encode::request(&mut requests, &[b"PTTL", key]);
-        encode::request(&mut requests, &[b"TIME"]);
-        // From Redis 7.0 on; it is exact where the other two are read one after the other.
-        encode::request(&mut requests, &[b"PEXPIRETIME", key]);
-        match target.kind {
-            PlaceKind::Key | PlaceKind::Value => encode::request(&mut requests, &[b"DUMP", key]),
-            PlaceKind::Member => encode::request(&mut requests, &[b"ZSCORE", key, element]),
-            PlaceKind::Field => encode::request(&mut requests, &[b"HGET", key, element]),
-            PlaceKind::Item => encode::request(&mut requests, &[b"LPOS", key, element, b"COUNT", b"0"]),
-        }
+        let held: &[&[u8]] = match target.kind {
+            PlaceKind::Key | PlaceKind::Value => &[b"DUMP", key],
+            PlaceKind::Member => &[b"ZSCORE", key, element],
+            PlaceKind::Field => &[b"HGET", key, element],
+            PlaceKind::Item => &[b"LPOS", key, element, b"COUNT", b"0"],
+        };
+        // PEXPIRETIME, from Redis 7.0 on, is exact where PTTL and TIME are read one after the other.
+        let mut requests = encode::requests(&[&[b"PTTL", key], &[b"TIME"], &[b"PEXPIRETIME", key], held]);
         if target.kind == PlaceKind::Field {
             // From Redis 7.4 on.
             encode::request(&mut requests, &[b"HPEXPIRETIME", key, b"FIELDS", b"1", element]);

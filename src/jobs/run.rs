@@ -91,20 +91,8 @@ impl Run {
         let begun = Instant::now();
         let mut told = false;
         loop {
-            let asked = Instant::now();
-            let cancel = self.cancel.clone();
-            let answer = tokio::select! {
-                () = cancel.cancelled() => return Err(Stop::Cancelled),
-                answer = self.servers.read(requests, replies, REPLY_BYTES_MAX) => answer,
-            };
-            match answer {
-                Ok(answer) => {
-                    let pause = self.pace.answered(asked.elapsed());
-                    self.sleep(pause).await?;
-                    return Ok(answer);
-                }
-                Err(QueryError::Open(error @ OpenError::Refused { .. })) => return Err(Stop::Unknown(error.to_string())),
-                Err(error @ QueryError::TooLong(_)) => return Err(Stop::Failed(error.to_string())),
+            match self.ask(None, requests, replies).await? {
+                Ok(answer) => return Ok(answer),
                 Err(error) if begun.elapsed() >= AWAY_MAX => return Err(Stop::Failed(error.to_string())),
                 Err(QueryError::Moving(_)) => self.sleep(MOVING_PAUSE).await?,
                 Err(error) => {
@@ -119,21 +107,36 @@ impl Run {
 
     /// The replies of one node of a cluster, which may as well be about no key; `None` where it is not there.
     pub(super) async fn read_at(&mut self, node: &Address, requests: &[u8], replies: usize) -> Result<Option<Vec<Bytes>>, Stop> {
-        let asked = Instant::now();
-        let cancel = self.cancel.clone();
+        Ok(self.ask(Some(node), requests, replies).await?.ok())
+    }
+
+    /// Asks once: a node of the cluster, or whoever serves the keys. The error within is one that may pass.
+    async fn ask(
+        &mut self,
+        node: Option<&Address>,
+        requests: &[u8],
+        replies: usize,
+    ) -> Result<Result<Vec<Bytes>, QueryError>, Stop> {
+        let (asked, cancel, servers) = (Instant::now(), self.cancel.clone(), &mut self.servers);
+        let asking = async {
+            match node {
+                Some(node) => servers.ask(At::Node(node), requests, replies, REPLY_BYTES_MAX).await,
+                None => servers.read(requests, replies, REPLY_BYTES_MAX).await,
+            }
+        };
         let answer = tokio::select! {
             () = cancel.cancelled() => return Err(Stop::Cancelled),
-            answer = self.servers.ask(At::Node(node), requests, replies, REPLY_BYTES_MAX) => answer,
+            answer = asking => answer,
         };
         match answer {
             Ok(answer) => {
                 let pause = self.pace.answered(asked.elapsed());
                 self.sleep(pause).await?;
-                Ok(Some(answer))
+                Ok(Ok(answer))
             }
             Err(QueryError::Open(error @ OpenError::Refused { .. })) => Err(Stop::Unknown(error.to_string())),
             Err(error @ QueryError::TooLong(_)) => Err(Stop::Failed(error.to_string())),
-            Err(_) => Ok(None),
+            Err(error) => Ok(Err(error)),
         }
     }
 

@@ -80,8 +80,7 @@ impl ServerConnection {
         let params = ConnectParams { login: self.settings.own_login().cloned(), ..ConnectParams::default() };
         let view = self.settings.primary.view();
         let (mut stream, _) = open(&self.settings, &view, &params, &[]).await?;
-        let mut request = Vec::new();
-        encode::request(&mut request, &[b"INFO", b"server"]);
+        let request = encode::requests(&[&[b"INFO", b"server"]]);
         let asked = exchange(&mut stream, &request, 1, 1024 * 1024);
         let answer = tokio::time::timeout(TIMEOUT, asked).await.map_err(|_| QueryError::Timeout)??;
         let run_id = answer.first().and_then(|answer| run_id(answer));

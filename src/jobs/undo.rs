@@ -107,20 +107,16 @@ async fn put_back(run: &mut Run, entry: &Entry) -> Result<UndoResult, QueryError
 /// <https://redis.io/docs/latest/commands/restore/>
 async fn restore(run: &mut Run, key: &[u8], dump: &str, expires_at_ms: Option<i64>) -> Result<UndoResult, QueryError> {
     let Ok(dump) = decoded(dump) else { return Ok(UndoResult::Failed("the dump cannot be read".to_owned())) };
-    let mut requests = Vec::new();
-    encode::request(&mut requests, &[b"TIME"]);
-    let now = run.servers.ask(At::Key(key), &requests, 1, REPLY_BYTES_MAX).await?;
+    let now = run.servers.ask(At::Key(key), &encode::requests(&[&[b"TIME"]]), 1, REPLY_BYTES_MAX).await?;
     if has_ended(&now[0], expires_at_ms) {
         return Ok(UndoResult::Expired);
     }
-    requests.clear();
     let at = expires_at_ms.unwrap_or(0).to_string();
     let mut words: Vec<&[u8]> = vec![b"RESTORE", key, at.as_bytes(), &dump];
     if expires_at_ms.is_some() {
         words.push(b"ABSTTL");
     }
-    encode::request(&mut requests, &words);
-    let reply = run.servers.ask(At::Key(key), &requests, 1, REPLY_BYTES_MAX).await?;
+    let reply = run.servers.ask(At::Key(key), &encode::requests(&[&words]), 1, REPLY_BYTES_MAX).await?;
     let error = value::error_text(&reply[0]);
     Ok(match error {
         b"" => UndoResult::Restored,
@@ -132,18 +128,15 @@ async fn restore(run: &mut Run, key: &[u8], dump: &str, expires_at_ms: Option<i6
 /// A reference goes back into its key; `None` when somebody wrote to that meanwhile.
 async fn insert(run: &mut Run, key: &[u8], entry: &Entry) -> Result<Option<UndoResult>, QueryError> {
     let bytes = |text: &String| decoded(text).unwrap_or_default();
-    let mut requests = Vec::new();
-    encode::request(&mut requests, &[b"WATCH", key]);
-    encode::request(&mut requests, &[b"TIME"]);
-    encode::request(&mut requests, &[b"EXISTS", key]);
-    match &entry.what {
-        RemovedData::Member { element, score: None } => encode::request(&mut requests, &[b"SISMEMBER", key, &bytes(element)]),
-        RemovedData::Member { element, .. } => encode::request(&mut requests, &[b"ZSCORE", key, &bytes(element)]),
-        RemovedData::Field { element, .. } => encode::request(&mut requests, &[b"HEXISTS", key, &bytes(element)]),
-        RemovedData::Item { element, .. } => encode::request(&mut requests, &[b"LPOS", key, &bytes(element)]),
+    let (question, element): (&[u8], _) = match &entry.what {
+        RemovedData::Member { element, score: None } => (b"SISMEMBER", bytes(element)),
+        RemovedData::Member { element, .. } => (b"ZSCORE", bytes(element)),
+        RemovedData::Field { element, .. } => (b"HEXISTS", bytes(element)),
+        RemovedData::Item { element, .. } => (b"LPOS", bytes(element)),
         RemovedData::Key { .. } => return Ok(None),
-    }
-    encode::request(&mut requests, &[b"LLEN", key]);
+    };
+    let asked: &[&[&[u8]]] = &[&[b"WATCH", key], &[b"TIME"], &[b"EXISTS", key], &[question, key, &element], &[b"LLEN", key]];
+    let requests = encode::requests(asked);
     let replies = run.servers.ask(At::Key(key), &requests, 5, REPLY_BYTES_MAX).await?;
     let stands = match &entry.what {
         RemovedData::Item { .. } => value::integer(&replies[3]).is_some(),
@@ -162,10 +155,8 @@ async fn insert(run: &mut Run, key: &[u8], entry: &Entry) -> Result<Option<UndoR
     } else {
         None
     };
-    requests.clear();
     if let Some(given_up) = given_up {
-        encode::request(&mut requests, &[b"UNWATCH"]);
-        run.servers.ask(At::Key(key), &requests, 1, REPLY_BYTES_MAX).await?;
+        run.servers.ask(At::Key(key), &encode::requests(&[&[b"UNWATCH"]]), 1, REPLY_BYTES_MAX).await?;
         return Ok(Some(given_up));
     }
     let length = value::integer(&replies[4]).unwrap_or_default();
@@ -190,7 +181,7 @@ async fn insert(run: &mut Run, key: &[u8], entry: &Entry) -> Result<Option<UndoR
     if let Some(at) = entry.expires_at_ms.filter(|_| !owner_is_there) {
         command(&[b"PEXPIREAT", key, at.to_string().as_bytes()]);
     }
-    encode::request(&mut requests, &[b"MULTI"]);
+    let mut requests = encode::requests(&[&[b"MULTI"]]);
     for words in &commands {
         encode::request(&mut requests, &words.iter().map(Vec::as_slice).collect::<Vec<_>>());
     }

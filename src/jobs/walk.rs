@@ -124,8 +124,7 @@ async fn pages(audit: &mut Audit<'_>, number: usize, walk: &Walk<'_>, part: Opti
         if let Some(name) = walk.type_name() {
             words.extend([&b"TYPE"[..], name.as_bytes()]);
         }
-        let mut request = Vec::new();
-        encode::request(&mut request, &words);
+        let request = encode::requests(&[&words]);
         let (replies, answering) = match &part {
             None => (audit.run.read(&request, 1).await?, audit.run.servers.generation()),
             Some(part) => {

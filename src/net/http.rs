@@ -7,20 +7,24 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use axum::body::Body;
 use axum::extract::Request;
 use axum::http::{StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::{Json, Router};
 use serde::Serialize;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf, duplex};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, Sleep, sleep, timeout};
+use tokio_util::io::ReaderStream;
 use tokio_util::sync::CancellationToken;
 
 /// Connections at a time; more wait in the kernel's queue.
 pub const CONNECTIONS_MAX: usize = 64;
+/// Bytes between whoever writes an answer over time and its connection.
+const PIPE_BYTES: usize = 64 * 1024;
 /// How long a new connection has for its first request's head, and any request for its answer.
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a connection lives beyond a request's time, for the answer that says so.
@@ -58,6 +62,12 @@ pub struct Problem {
 /// An error answer in JSON.
 pub fn problem(status: StatusCode, error: &'static str, exists: &'static [&'static str]) -> Response {
     (status, Json(Problem { error, exists })).into_response()
+}
+
+/// An answer of `content_type` that is written over time, and where to write it.
+pub fn piped(content_type: &'static str) -> (DuplexStream, Response) {
+    let (pipe, reading) = duplex(PIPE_BYTES);
+    (pipe, ([(header::CONTENT_TYPE, content_type)], Body::from_stream(ReaderStream::new(reading))).into_response())
 }
 
 async fn limit_request(request: Request, next: Next) -> Response {

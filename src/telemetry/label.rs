@@ -34,24 +34,16 @@ pub mod key {
 words! {
     /// Which of the proxy's two sides.
     Side { Client = "client", Upstream = "upstream" }
-}
 
-words! {
     /// The way bytes go, seen from the proxy: `In` was read, `Out` was written.
     Direction { In = "in", Out = "out" }
-}
 
-words! {
     /// Why a node of a cluster did not serve a request.
     Redirected { Moved = "moved", Ask = "ask", TryAgain = "try_again", ClusterDown = "cluster_down" }
-}
 
-words! {
     /// What a client's connection came to when it asked for one.
     Admission { Accepted = "accepted", Refused = "refused" }
-}
 
-words! {
     /// What was asked for in one piece.
     RequestClass {
         /// Reads alone, on a connection that clients share.
@@ -61,9 +53,7 @@ words! {
         /// Everything else.
         Others = "others",
     }
-}
 
-words! {
     /// What an upstream connection is doing.
     UpstreamState {
         /// The socket or the handshake is not there yet.
@@ -79,9 +69,7 @@ words! {
         /// Kept for what may be the cure of a server in trouble, or carries it.
         Spare = "spare",
     }
-}
 
-words! {
     /// What has changed about the servers behind the proxy.
     TopologyChange {
         /// A server has become the primary.
@@ -91,9 +79,7 @@ words! {
         /// Other nodes of a cluster serve other slots.
         Slots = "slots",
     }
-}
 
-words! {
     /// Why a client was closed for what it made the proxy keep.
     EarlyClose {
         /// Others waited for what it did not read.
@@ -103,9 +89,7 @@ words! {
         /// What it sent was unfinished and too large.
         Unfinished = "unfinished",
     }
-}
 
-words! {
     /// What is sent once more.
     RetryKind {
         /// A group whose connection was lost.
@@ -117,9 +101,7 @@ words! {
         /// What a server has refused that is no primary any more.
         Refused = "refused",
     }
-}
 
-words! {
     /// What came of ending a connection that was lost, by its id.
     KillOutcome {
         /// It was still there.
@@ -131,9 +113,7 @@ words! {
         /// No answer; it is tried again.
         Unanswered = "unanswered",
     }
-}
 
-words! {
     /// What came of waiting for the rest of a group.
     HoldOutcome {
         /// The rest came.
@@ -143,9 +123,7 @@ words! {
         /// Something else came.
         Broken = "broken",
     }
-}
 
-words! {
     /// What a look at a key's TTL found.
     TtlOutcome {
         /// A TTL within the rule's bounds.
@@ -169,9 +147,7 @@ words! {
         /// No answer, or one that cannot be read.
         Unanswered = "unanswered",
     }
-}
 
-words! {
     /// What came of reading the configuration again.
     ReloadOutcome {
         /// Its rules are in force.
@@ -181,9 +157,7 @@ words! {
         /// There is no file to read, or it cannot be read; the rules before are in force.
         Unreadable = "unreadable",
     }
-}
 
-words! {
     /// What an audit of a relation came to; the later, the worse.
     AuditOutcome {
         /// Nothing is broken.
@@ -201,9 +175,7 @@ words! {
         /// It did not come to its end.
         Failed = "failed",
     }
-}
 
-words! {
     /// What a REST request asks for.
     RestEndpoint {
         /// One command, in the path or in the body.
@@ -214,9 +186,7 @@ words! {
         Psubscribe = "psubscribe",
         Monitor = "monitor",
     }
-}
 
-words! {
     /// What a repair did with something.
     RepairAction {
         /// A key was deleted.
@@ -226,9 +196,7 @@ words! {
         /// It was put back.
         Undo = "undo",
     }
-}
 
-words! {
     /// Whose bytes are counted.
     ValueForm {
         /// The client's.
@@ -236,9 +204,7 @@ words! {
         /// The server's.
         Stored = "stored",
     }
-}
 
-words! {
     /// The HTTP status that a REST request is answered.
     RestCode {
         Ok = "200",
@@ -255,9 +221,7 @@ words! {
         /// Any other.
         Other = "other",
     }
-}
 
-words! {
     /// The kinds of rule a configuration holds.
     RuleKind { Group = "group", Ttl = "ttl", Degrade = "degrade", Expect = "expect", Guard = "guard", Relation = "relation",
         Compress = "compress" }

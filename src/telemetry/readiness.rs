@@ -4,41 +4,27 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::gauge;
+use respguard_engine::words;
 
-/// Why a process is not ready.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum NotReady {
-    /// The listener is not open yet.
-    Starting,
-    /// No worker reaches the upstream.
-    UpstreamUnavailable,
-    /// No sentinel names a primary that agrees.
-    NoPrimary,
-    /// No node of the cluster is there.
-    NoCluster,
-    /// Somebody answers at the upstream's address, but not as TLS wants it.
-    UpstreamTls,
-    /// The upstream refuses the proxy's credentials.
-    UpstreamCredentials,
-    /// The server has failed too often of late to be asked.
-    BreakerOpen,
-    /// The process was told to stop, and answers what it still owes.
-    Draining,
-}
-
-impl NotReady {
-    /// The reason as `/readyz` writes it.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            NotReady::Starting => "starting",
-            NotReady::UpstreamUnavailable => "upstream unavailable",
-            NotReady::NoPrimary => "no primary is known",
-            NotReady::NoCluster => "no node of the cluster is there",
-            NotReady::UpstreamTls => "upstream TLS handshake failed",
-            NotReady::UpstreamCredentials => "upstream refuses the credentials",
-            NotReady::BreakerOpen => "breaker open",
-            NotReady::Draining => "draining",
-        }
+words! {
+    /// Why a process is not ready.
+    NotReady {
+        /// The listener is not open yet.
+        Starting = "starting",
+        /// No worker reaches the upstream.
+        UpstreamUnavailable = "upstream unavailable",
+        /// No sentinel names a primary that agrees.
+        NoPrimary = "no primary is known",
+        /// No node of the cluster is there.
+        NoCluster = "no node of the cluster is there",
+        /// Somebody answers at the upstream's address, but not as TLS wants it.
+        UpstreamTls = "upstream TLS handshake failed",
+        /// The upstream refuses the proxy's credentials.
+        UpstreamCredentials = "upstream refuses the credentials",
+        /// The server has failed too often of late to be asked.
+        BreakerOpen = "breaker open",
+        /// The process was told to stop, and answers what it still owes.
+        Draining = "draining",
     }
 }
 

@@ -1,9 +1,9 @@
 //! Closed sets, each member of which stands for a word or a sentence.
 
-/// An enum whose variants have a text each, which says what they are wherever they are told of.
+/// Enums whose variants have a text each, which says what they are wherever they are told of.
 #[macro_export]
 macro_rules! words {
-    ($(#[$about:meta])* $name:ident { $($(#[$variant_about:meta])* $variant:ident = $word:literal),+ $(,)? }) => {
+    ($($(#[$about:meta])* $name:ident { $($(#[$variant_about:meta])* $variant:ident = $word:literal),+ $(,)? })+) => {$(
         $(#[$about])*
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         pub enum $name { $($(#[$variant_about])* $variant),+ }
@@ -22,5 +22,5 @@ macro_rules! words {
                 self as usize
             }
         }
-    };
+    )+};
 }

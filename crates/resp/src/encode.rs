@@ -88,6 +88,13 @@ pub fn request_frame(args: &[&[u8]]) -> Vec<u8> {
     frame
 }
 
+/// Several requests, one behind the other.
+pub fn requests(all: &[&[&[u8]]]) -> Vec<u8> {
+    let mut out = Vec::new();
+    all.iter().for_each(|words| request(&mut out, words));
+    out
+}
+
 pub(super) fn line(out: &mut Vec<u8>, kind: u8, text: &[u8]) {
     out.push(kind);
     out.extend(text.iter().map(|&byte| match byte {

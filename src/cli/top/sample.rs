@@ -53,8 +53,7 @@ impl Sample {
         let _ = remote.stream("GET", "/metrics")?.take(METRICS_BYTES_MAX).read_to_string(&mut metrics);
         let list = |path: &str, name: &str| match remote.json("GET", path) {
             Ok(mut answer) => Ok(answer[name].take()),
-            Err(RemoteError::Refused { message, .. }) => Err(message),
-            Err(failure) => Err(failure.to_string()),
+            Err(failure) => Err(failure.reason()),
         };
         Ok(Sample::of(
             now(),
@@ -79,7 +78,7 @@ impl Sample {
         let rows = |answer: Result<Value, String>| match answer {
             Ok(Value::Array(rows)) => Ok(rows),
             Ok(_) => Ok(Vec::new()),
-            Err(message) => Err(refusal(&message)),
+            Err(reason) => Err(reason),
         };
         let mut sample = Sample {
             at,
@@ -168,12 +167,6 @@ impl Sample {
     fn seconds_since(&self, before: &Sample) -> f64 {
         self.at.saturating_sub(before.at).as_secs_f64().max(0.001)
     }
-}
-
-/// The words of an answer that refuses.
-fn refusal(message: &str) -> String {
-    let answer = serde_json::from_str::<Value>(message).ok();
-    answer.and_then(|answer| Some(answer["error"].as_str()?.to_owned())).unwrap_or_else(|| message.to_owned())
 }
 
 fn now() -> Duration {

@@ -6,24 +6,21 @@ use std::io;
 use std::time::Duration;
 
 use axum::Json;
-use axum::body::Body;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
-use axum::http::{StatusCode, header};
+use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use serde_json::{Value, json};
-use tokio::io::{AsyncWriteExt, DuplexStream, duplex};
+use tokio::io::{AsyncWriteExt, DuplexStream};
 use tokio::time::{MissedTickBehavior, interval};
-use tokio_util::io::ReaderStream;
 
 use super::AdminState;
 use crate::jobs::{REMOVED_LIMIT, REMOVED_MAX, Refused, RepairRequest, RunHandle, RunRequest, Selection};
-use crate::net::http::problem;
+use crate::net::http::{piped, problem};
 
 /// How often a blank line says that it goes on; it also finds out that nobody waits any more.
 const TICK: Duration = Duration::from_secs(1);
-const PIPE_BYTES: usize = 64 * 1024;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -89,9 +86,9 @@ pub(super) async fn undo(State(state): State<AdminState>, asked: Result<Query<Un
 fn answer(begun: Result<RunHandle, Refused>) -> Response {
     match begun {
         Ok(begun) => {
-            let (pipe, reading) = duplex(PIPE_BYTES);
+            let (pipe, answer) = piped("application/json");
             tokio::spawn(follow(begun, pipe));
-            ([(header::CONTENT_TYPE, "application/json")], Body::from_stream(ReaderStream::new(reading))).into_response()
+            answer
         }
         Err(refused) => {
             let status = match refused {

@@ -3,23 +3,21 @@
 use std::io;
 use std::time::Duration;
 
-use axum::body::Body;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
-use axum::http::{StatusCode, header};
-use axum::response::{IntoResponse, Response};
+use axum::http::StatusCode;
+use axum::response::Response;
 use serde::Deserialize;
-use tokio::io::{AsyncWriteExt, DuplexStream, duplex};
+use tokio::io::{AsyncWriteExt, DuplexStream};
 use tokio::runtime::Handle;
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until};
-use tokio_util::io::ReaderStream;
 use tokio_util::sync::CancellationToken;
 
 use super::AdminState;
 use super::record::{self, SECONDS_MAX};
 use super::recorder::ActiveRecording;
 use crate::jobs::{Jobs, SAMPLE_KEYS_MAX};
-use crate::net::http::problem;
+use crate::net::http::{piped, problem};
 use crate::net::recording::learn::learn_from;
 use respguard_engine::command::Table;
 use respguard_engine::learn::{Counted, Learned, Learner, relation_text};
@@ -27,8 +25,6 @@ use respguard_engine::policy::rule::WrittenRelation;
 
 /// The media type of configuration text.
 const TOML_TYPE: &str = "application/toml; charset=utf-8";
-/// Bytes between the writer and the connection.
-const PIPE_BYTES: usize = 64 * 1024;
 /// How often a comment says how far it is; connections without a sign of life are closed.
 const TICK: Duration = Duration::from_secs(5);
 
@@ -52,14 +48,14 @@ pub(super) async fn learn(State(state): State<AdminState>, wanted: Result<Query<
     };
     let Some(begun) = state.recorder.begin().await else { return record::busy() };
     tracing::info!(seconds, "learning rules from what clients send");
-    let (pipe, reading) = duplex(PIPE_BYTES);
+    let (pipe, answer) = piped(TOML_TYPE);
     let deadline = Instant::now() + Duration::from_secs(seconds);
     let (learner, shutdown) = (Learner::new(Table::builtin()), state.shutdown.clone());
     let session = LearnSession { learner, begun, pipe, sample_keys, jobs: state.jobs.clone(), shutdown };
     let runtime = Handle::current();
     // Taking requests apart is work: it must not keep this thread from taking clients in.
     tokio::task::spawn_blocking(move || runtime.block_on(session.run(deadline)));
-    ([(header::CONTENT_TYPE, TOML_TYPE)], Body::from_stream(ReaderStream::new(reading))).into_response()
+    answer
 }
 
 /// What is learnt for whoever asked for it.

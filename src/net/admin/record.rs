@@ -3,21 +3,19 @@
 use std::io;
 use std::time::Duration;
 
-use axum::body::Body;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
-use axum::http::{StatusCode, header};
-use axum::response::{IntoResponse, Response};
+use axum::http::StatusCode;
+use axum::response::Response;
 use serde::Deserialize;
-use tokio::io::{AsyncWriteExt, DuplexStream, duplex};
+use tokio::io::{AsyncWriteExt, DuplexStream};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
-use tokio_util::io::ReaderStream;
 use tokio_util::sync::CancellationToken;
 
 use super::AdminState;
 use super::recorder::ActiveRecording;
-use crate::net::http::problem;
+use crate::net::http::{piped, problem};
 use crate::net::recording::Intake;
 use crate::net::recording::format::{self, End, FIRST_LINE, Reason};
 
@@ -27,8 +25,6 @@ pub const SECONDS_MAX: u64 = 600;
 pub const BYTES_MAX: usize = 16 * 1024 * 1024;
 /// The media type of a recording.
 const RECORDING_TYPE: &str = "application/vnd.respguard.recording";
-/// Bytes between the writer and the connection.
-const PIPE_BYTES: usize = 64 * 1024;
 /// How often a recording without traffic shows a sign of life; connections without one are closed.
 const TICK: Duration = Duration::from_secs(5);
 /// What the last line takes at most.
@@ -39,24 +35,18 @@ pub(super) struct Params {
     seconds: u64,
 }
 
-/// How long is asked for, if that can be.
-pub(super) fn seconds(wanted: Result<Query<Params>, QueryRejection>) -> Option<u64> {
-    wanted.ok().map(|Query(Params { seconds })| seconds).filter(|seconds| (1..=SECONDS_MAX).contains(seconds))
-}
-
-pub(super) fn wrong_time() -> Response {
-    problem(StatusCode::BAD_REQUEST, "?seconds= must be a whole number from 1 to 600", &[])
-}
-
 pub(super) fn busy() -> Response {
     problem(StatusCode::CONFLICT, "somebody records or learns already; one recording is made at a time", &[])
 }
 
 pub(super) async fn record(State(state): State<AdminState>, wanted: Result<Query<Params>, QueryRejection>) -> Response {
-    let Some(seconds) = seconds(wanted) else { return wrong_time() };
+    let seconds = match wanted {
+        Ok(Query(Params { seconds })) if (1..=SECONDS_MAX).contains(&seconds) => seconds,
+        _ => return problem(StatusCode::BAD_REQUEST, "?seconds= must be a whole number from 1 to 600", &[]),
+    };
     let Some(ActiveRecording { intake, turn }) = state.recorder.begin().await else { return busy() };
     tracing::info!(seconds, "recording what clients send");
-    let (pipe, reading) = duplex(PIPE_BYTES);
+    let (pipe, answer) = piped(RECORDING_TYPE);
     let deadline = Instant::now() + Duration::from_secs(seconds);
     let writer = Writer {
         intake,
@@ -67,7 +57,7 @@ pub(super) async fn record(State(state): State<AdminState>, wanted: Result<Query
         shutdown: state.recorder.shutdown.clone(),
     };
     tokio::spawn(writer.run(deadline, turn));
-    ([(header::CONTENT_TYPE, RECORDING_TYPE)], Body::from_stream(ReaderStream::new(reading))).into_response()
+    answer
 }
 
 /// Writes one recording to whoever asked for it.

@@ -5,21 +5,19 @@ use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
 use axum::Json;
-use axum::body::Body;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use serde_json::json;
-use tokio::io::{AsyncWriteExt, DuplexStream, duplex};
+use tokio::io::{AsyncWriteExt, DuplexStream};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::timeout;
-use tokio_util::io::ReaderStream;
 use tokio_util::sync::CancellationToken;
 
 use super::AdminState;
-use crate::net::http::problem;
+use crate::net::http::{piped, problem};
 use crate::telemetry::record::SCHEMA;
 use crate::telemetry::report::{KEPT_MAX, Reporter, ViolationFilter};
 use respguard_engine::pipeline::violation::Kind;
@@ -30,7 +28,6 @@ const LIMIT: usize = 100;
 pub const STREAMS_MAX: usize = 16;
 /// How often a stream without violations shows a sign of life; connections without one are closed.
 const TICK: Duration = Duration::from_secs(10);
-const PIPE_BYTES: usize = 64 * 1024;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -91,11 +88,10 @@ pub(super) async fn stream(
     let newest = state.reporter.recent(0).total;
     // The numbers of a process that has ended mean nothing here.
     wanted.after = Some(seen.or(wanted.after).filter(|seen| *seen <= newest).unwrap_or(newest));
-    let (pipe, reading) = duplex(PIPE_BYTES);
+    let (pipe, answer) = piped("text/event-stream");
     let stream = Stream { reporter: state.reporter.clone(), wanted, pipe };
     tokio::spawn(stream.run(state.shutdown.clone(), turn));
-    let headers = [(header::CONTENT_TYPE, "text/event-stream"), (header::CACHE_CONTROL, "no-store")];
-    (headers, Body::from_stream(ReaderStream::new(reading))).into_response()
+    ([(header::CACHE_CONTROL, "no-store")], answer).into_response()
 }
 
 struct Stream {

@@ -37,9 +37,7 @@ impl Feed {
             Feed::Monitor => b"MONITOR",
         };
         let words: Vec<&[u8]> = [command].into_iter().chain(names.iter().map(|name| &name[..])).collect();
-        let mut request = Vec::new();
-        encode::request(&mut request, &words);
-        request
+        encode::requests(&[&words])
     }
 }
 

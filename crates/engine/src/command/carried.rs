@@ -25,24 +25,11 @@ impl Spec {
         if self.connection_effect(args) != ConnectionEffect::None || self.flags.has(Flags::NO_MULTI) {
             return false;
         }
-        self.touches_nothing(args) || self.plain_keys(args, &mut |_| {}) != PlainKeys::None || self.is_carried_by_name()
-    }
-
-    fn is_carried_by_name(&self) -> bool {
-        matches!(
-            self.name(),
-            "dbsize"
-                | "eval"
-                | "eval_ro"
-                | "evalsha"
-                | "evalsha_ro"
-                | "fcall"
-                | "fcall_ro"
-                | "publish"
-                | "sort"
-                | "sort_ro"
-                | "spublish"
-        )
+        match self.name() {
+            "dbsize" | "eval" | "eval_ro" | "evalsha" | "evalsha_ro" | "fcall" | "fcall_ro" | "publish" | "sort" | "sort_ro"
+            | "spublish" => true,
+            _ => self.touches_nothing(args) || self.plain_keys(args, &mut |_| {}) != PlainKeys::None,
+        }
     }
 
     /// What the server may serve to clients that block, once this request has run: they are served behind a transaction, and
@@ -62,59 +49,14 @@ impl Spec {
 
     /// Whether it may see what lists, sorted sets and streams hold, or whether they are there: clients that block change those.
     pub fn sees_queues(&self) -> bool {
-        let is_string = matches!(
-            self.name(),
-            "append"
-                | "bitcount"
-                | "bitfield"
-                | "bitfield_ro"
-                | "bitop"
-                | "bitpos"
-                | "decr"
-                | "decrby"
-                | "get"
-                | "getbit"
-                | "getdel"
-                | "getex"
-                | "getrange"
-                | "getset"
-                | "incr"
-                | "incrby"
-                | "incrbyfloat"
-                | "lcs"
-                | "mget"
-                | "mset"
-                | "msetnx"
-                | "psetex"
-                | "set"
-                | "setbit"
-                | "setex"
-                | "setnx"
-                | "setrange"
-                | "strlen"
-                | "substr"
-        );
-        let is_set = matches!(
-            self.name(),
-            "sadd"
-                | "scard"
-                | "sdiff"
-                | "sdiffstore"
-                | "sinter"
-                | "sintercard"
-                | "sinterstore"
-                | "sismember"
-                | "smembers"
-                | "smismember"
-                | "smove"
-                | "spop"
-                | "srandmember"
-                | "srem"
-                | "sscan"
-                | "sunion"
-                | "sunionstore"
-        );
-        let is_other = matches!(self.name(), "publish" | "spublish" | "ping" | "echo");
-        !(is_string || is_set || is_other || self.name.starts_with('h') || self.name.starts_with("pf"))
+        match self.name() {
+            "append" | "bitcount" | "bitfield" | "bitfield_ro" | "bitop" | "bitpos" | "decr" | "decrby" | "get" | "getbit"
+            | "getdel" | "getex" | "getrange" | "getset" | "incr" | "incrby" | "incrbyfloat" | "lcs" | "mget" | "mset"
+            | "msetnx" | "psetex" | "set" | "setbit" | "setex" | "setnx" | "setrange" | "strlen" | "substr" => false,
+            "sadd" | "scard" | "sdiff" | "sdiffstore" | "sinter" | "sintercard" | "sinterstore" | "sismember" | "smembers"
+            | "smismember" | "smove" | "spop" | "srandmember" | "srem" | "sscan" | "sunion" | "sunionstore" => false,
+            "publish" | "spublish" | "ping" | "echo" => false,
+            name => !name.starts_with('h') && !name.starts_with("pf"),
+        }
     }
 }

@@ -229,53 +229,14 @@ fn kind_of_command(command: &Command, table: &Table) -> u64 {
 
 /// The type of value that a command works on; empty for those that take any.
 fn kind(name: &str) -> &'static str {
-    const LISTS: [&str; 16] = [
-        "lpush",
-        "rpush",
-        "lpushx",
-        "rpushx",
-        "lpop",
-        "rpop",
-        "llen",
-        "lrange",
-        "lindex",
-        "lset",
-        "lrem",
-        "ltrim",
-        "linsert",
-        "lmove",
-        "lpos",
-        "rpoplpush",
-    ];
-    const STRINGS: [&str; 22] = [
-        "set",
-        "get",
-        "setex",
-        "psetex",
-        "setnx",
-        "getset",
-        "getex",
-        "getdel",
-        "mset",
-        "mget",
-        "msetnx",
-        "incr",
-        "decr",
-        "incrby",
-        "decrby",
-        "incrbyfloat",
-        "append",
-        "strlen",
-        "setrange",
-        "getrange",
-        "setbit",
-        "getbit",
-    ];
-    const SETS: [&str; 8] = ["sadd", "srem", "smembers", "sismember", "smismember", "scard", "spop", "srandmember"];
     match name {
-        name if STRINGS.contains(&name) => "string",
-        name if SETS.contains(&name) => "set",
-        name if LISTS.contains(&name) => "list",
+        "set" | "get" | "setex" | "psetex" | "setnx" | "getset" | "getex" | "getdel" | "mset" | "mget" | "msetnx" | "incr"
+        | "decr" | "incrby" | "decrby" | "incrbyfloat" | "append" | "strlen" | "setrange" | "getrange" | "setbit" | "getbit" => {
+            "string"
+        }
+        "sadd" | "srem" | "smembers" | "sismember" | "smismember" | "scard" | "spop" | "srandmember" => "set",
+        "lpush" | "rpush" | "lpushx" | "rpushx" | "lpop" | "rpop" | "llen" | "lrange" | "lindex" | "lset" | "lrem" | "ltrim"
+        | "linsert" | "lmove" | "lpos" | "rpoplpush" => "list",
         name if name.starts_with('h') => "hash",
         name if name.starts_with('z') || name.starts_with("geo") => "zset",
         name if name.starts_with('x') => "stream",

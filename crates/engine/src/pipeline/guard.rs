@@ -198,7 +198,7 @@ mod tests {
     use crate::command::{CommandId, Table};
     use crate::link::owed::{Owed, ReplyTo, Seq};
     use crate::policy::compile;
-    use crate::policy::rule::{Written, WrittenAtomic, WrittenGroup, WrittenMember};
+    use crate::policy::rule::{Atomic, Written, WrittenGroup, WrittenMember};
     use crate::preflight::examine;
     use crate::session::Session;
     use respguard_resp::scan::{ReplyScanner, ScanLimits};
@@ -218,7 +218,7 @@ mod tests {
             let table = Table::builtin();
             let member = |text: &str| WrittenMember { template: text.to_owned(), ..WrittenMember::default() };
             let commands = Some(vec![member("SADD s *"), member("INCR c")]);
-            let group = WrittenGroup { name: "g".into(), atomic: WrittenAtomic::Guarded, commands, ..WrittenGroup::default() };
+            let group = WrittenGroup { name: "g".into(), atomic: Atomic::Guarded, commands, ..WrittenGroup::default() };
             let policy = compile(&Written { groups: vec![group], ..Written::default() }, &table).expect("good rules");
             let requests = ["SADD s a", "INCR c"].map(WrittenRequest::new);
             let [sadd, incr] = requests.each_ref().map(WrittenRequest::args);

@@ -1,12 +1,52 @@
 //! Finds which rules of a list can match a request, by its command and the prefix of its first argument.
 
 use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
 
 use super::bloom_filter::{BloomFilter, mask};
 use super::prefix_trie::PrefixTrie;
 use super::subject::{Prefixes, Subject};
 use super::walk::Member;
 use crate::command::{CommandId, Table};
+
+/// A rule that is about commands by themselves.
+pub(super) trait CommandRule {
+    /// Which requests of a command it can be about.
+    fn about(&self, subject: Option<Subject<'_>>) -> Prefixes<'_>;
+
+    /// Whether it is about this command.
+    fn matches(&self, command: Member<'_>, table: &Table) -> bool;
+}
+
+/// All rules of a kind, in the order in which they were written.
+#[derive(Clone, Debug)]
+pub(super) struct CommandRules<R> {
+    rules: Vec<Arc<R>>,
+    index: ByCommand,
+}
+
+impl<R: CommandRule> CommandRules<R> {
+    pub(super) fn new(rules: Vec<Arc<R>>, table: &Table) -> Self {
+        let index = ByCommand::new(table, rules.len(), |subject| rules.iter().map(move |rule| rule.about(subject)));
+        Self { rules, index }
+    }
+
+    pub(super) fn as_slice(&self) -> &[Arc<R>] {
+        &self.rules
+    }
+
+    /// The rules that are about the command.
+    pub(super) fn of<'s>(&'s self, table: &'s Table, command: Member<'s>) -> impl Iterator<Item = &'s Arc<R>> {
+        let rules = self.index.rules(command).map(|place| &self.rules[place]);
+        rules.filter(move |rule| rule.matches(command, table))
+    }
+}
+
+impl<R> Default for CommandRules<R> {
+    fn default() -> Self {
+        Self { rules: Vec::new(), index: ByCommand::default() }
+    }
+}
 
 /// For each command the rules that can be about it, so that a request that none is about costs one look-up, however many
 /// there are.

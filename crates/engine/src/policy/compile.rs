@@ -17,12 +17,9 @@ use std::time::Duration;
 
 use crate::command::Table;
 
-use super::by_command::ByCommand;
+use super::by_command::{ByCommand, CommandRules};
 use super::compress::CompressRules;
 use super::degrade::{DegradeRule, DegradeRules};
-use super::expect::Expects;
-use super::group::Group;
-use super::guard::Guards;
 use super::recognise::Groups;
 use super::rule::{DegradedReads, DegradedWrites, KeyForm, TtlAction, Written, WrittenDegrade, WrittenTtl};
 use super::ttl::{Sample, TtlRule, TtlRules};
@@ -40,51 +37,61 @@ pub fn compile(written: &Written, table: &Table) -> Result<Policy, Vec<RuleError
     let mut errors = Errors::default();
     let hold = hold(written, &mut errors);
     check_guard_prefix(&written.pipeline.guard_prefix, &mut errors);
-    unique_names("group", written.groups.iter().map(|group| &*group.name), &mut errors);
-    unique_names("degrade", written.degrades.iter().map(|degrade| &*degrade.name), &mut errors);
-    unique_names("ttl", written.ttls.iter().map(|ttl| &*ttl.name), &mut errors);
-    unique_names("expect", written.expects.iter().map(|expect| &*expect.name), &mut errors);
-    unique_names("relation", written.relations.iter().map(|relation| &*relation.name), &mut errors);
-    unique_names("guard", written.guards.iter().map(|guard| &*guard.name), &mut errors);
-    let groups = written.groups.iter().enumerate();
-    let group = |(place, group)| Some((place, Arc::new(group::compile(&format!("group[{place}]"), group, table, &mut errors)?)));
-    let groups: Vec<(usize, Arc<Group>)> = groups.filter_map(group).collect();
-    let ttls = written.ttls.iter().enumerate();
-    let ttls = ttls.filter_map(|(place, ttl)| compile_ttl(&format!("ttl[{place}]"), ttl, &mut errors)).map(Arc::new).collect();
-    let expects = written.expects.iter().enumerate();
-    let expects = expects.filter_map(|(place, rule)| guard::expect(&format!("expect[{place}]"), rule, table, &mut errors));
-    let expects = expects.map(Arc::new).collect();
-    let guards = written.guards.iter().enumerate();
-    let guards = guards.filter_map(|(place, rule)| guard::guard(&format!("guard[{place}]"), rule, table, &mut errors));
-    let guards = guards.map(Arc::new).collect();
-    let degrades = written.degrades.iter().enumerate();
-    let degrades = degrades.filter_map(|(place, rule)| compile_degrade(&format!("degrade[{place}]"), rule, &mut errors));
-    let degrades = degrades.map(Arc::new).collect();
-    let relations = written.relations.iter().enumerate();
-    let relations = relations.filter_map(|(place, rule)| relation::relation(&format!("relation[{place}]"), rule, &mut errors));
-    let relations = relations.map(Arc::new).collect();
-    unique_names("compress", written.compresses.iter().map(|rule| &*rule.name), &mut errors);
-    let compresses = written.compresses.iter().enumerate();
-    let compresses = compresses.filter_map(|(place, rule)| compress::compress(&format!("compress[{place}]"), rule, &mut errors));
-    let compresses: Vec<_> = compresses.map(Arc::new).collect();
+    let all = &mut errors;
+    let groups = compiled(
+        "group",
+        &written.groups,
+        |rule| &rule.name,
+        all,
+        |path, rule, errors| group::compile(path, rule, table, errors),
+    );
+    let ttls = compiled("ttl", &written.ttls, |rule| &rule.name, all, compile_ttl);
+    let expects = compiled(
+        "expect",
+        &written.expects,
+        |rule| &rule.name,
+        all,
+        |path, rule, errors| guard::expect(path, rule, table, errors),
+    );
+    let guards =
+        compiled("guard", &written.guards, |rule| &rule.name, all, |path, rule, errors| guard::guard(path, rule, table, errors));
+    let degrades = compiled("degrade", &written.degrades, |rule| &rule.name, all, compile_degrade);
+    let relations = compiled("relation", &written.relations, |rule| &rule.name, all, relation::relation);
+    let compresses = compiled("compress", &written.compresses, |rule| &rule.name, all, compress::compress);
     compress::refuse_required_values(&groups, &compresses, table, &mut errors);
-    let groups = groups.into_iter().map(|(_, group)| group).collect();
     let policy = Policy {
         mode: written.mode,
         report_pipelines: written.pipeline.report,
         violation_keys: KeyForm::None,
         hold,
         guard_prefix: written.pipeline.guard_prefix.as_str().into(),
-        groups: Groups::new(groups, table),
-        ttls: TtlRules::new(ttls),
-        expects: Expects::new(expects, table),
-        guards: Guards::new(guards, table),
-        degrades: DegradeRules::new(degrades),
-        relations,
-        compresses: CompressRules::new(compresses),
+        groups: Groups::new(rules(groups), table),
+        ttls: TtlRules::new(rules(ttls)),
+        expects: CommandRules::new(rules(expects), table),
+        guards: CommandRules::new(rules(guards), table),
+        degrades: DegradeRules::new(rules(degrades)),
+        relations: rules(relations),
+        compresses: CompressRules::new(rules(compresses)),
         all: ByCommand::default(),
     };
     errors.none_or(()).map(|()| policy.indexed(table))
+}
+
+/// The rules of one sort that are not wrong, with their places among those that were written.
+fn compiled<W, R>(
+    section: &str,
+    written: &[W],
+    name: fn(&W) -> &str,
+    errors: &mut Errors,
+    mut compile: impl FnMut(&str, &W, &mut Errors) -> Option<R>,
+) -> Vec<(usize, Arc<R>)> {
+    unique_names(section, written.iter().map(name), errors);
+    let rules = written.iter().enumerate();
+    rules.filter_map(|(place, rule)| Some((place, Arc::new(compile(&format!("{section}[{place}]"), rule, errors)?)))).collect()
+}
+
+fn rules<R>(placed: Vec<(usize, Arc<R>)>) -> Vec<Arc<R>> {
+    placed.into_iter().map(|(_, rule)| rule).collect()
 }
 
 const HOLD_MAX_MS: u64 = 10_000;

@@ -9,36 +9,11 @@ use super::index::KeyIndex;
 use super::once::{Identity, OnceRule};
 use super::pattern::{Bindings, Pattern};
 use super::reply::ExpectedReply;
-use super::rule::{Agree, Between, Mode, OnCrossSlot, OnPartial, OnUnsupported, Word, WrittenAtomic};
+use super::rule::{Agree, Atomic, Between, Mode, OnCrossSlot, OnPartial, OnUnsupported, Order};
 use super::run::Keys;
 use super::subject::{Prefixes, Subject, everything};
 use super::templates::Templates;
-use super::walk::{MatchSpan, Order, Reader};
-
-/// How atomic a group is made.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Atomic {
-    /// It is passed on untouched; each partial failure is reported.
-    Observe,
-    /// It is sent as one MULTI .. EXEC.
-    Transaction,
-    /// The same, behind a preflight that keeps the EXEC from running if a member would fail.
-    Guarded,
-    /// The same, put back as it was where a member has failed.
-    Rollback,
-}
-
-impl Atomic {
-    /// The word, as it is written.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Atomic::Observe => WrittenAtomic::Observe.as_str(),
-            Atomic::Transaction => WrittenAtomic::Transaction.as_str(),
-            Atomic::Guarded => WrittenAtomic::Guarded.as_str(),
-            Atomic::Rollback => WrittenAtomic::Rollback.as_str(),
-        }
-    }
-}
+use super::walk::{MatchSpan, Reader};
 
 /// Commands that belong together.
 #[derive(Clone, Debug)]

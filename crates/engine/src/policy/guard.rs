@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::command::{KeyList, Table};
 
-use super::by_command::ByCommand;
+use super::by_command::CommandRule;
 use super::index::KeyIndex;
 use super::pattern::Bindings;
 use super::rule::{GuardAction, Mode};
@@ -67,20 +67,20 @@ impl fmt::Display for GuardBreach {
     }
 }
 
-impl GuardRule {
-    /// Whether the rule is about this command.
-    pub fn may_match(&self, command: Member<'_>, table: &Table) -> bool {
-        self.commands.is_empty() || self.commands.iter().any(|template| template.matches(command, table))
-    }
-
-    /// Which requests of a command it can be about.
-    pub(super) fn about(&self, subject: Option<Subject<'_>>) -> Prefixes<'_> {
+impl CommandRule for GuardRule {
+    fn about(&self, subject: Option<Subject<'_>>) -> Prefixes<'_> {
         if self.commands.is_empty() {
             return everything();
         }
         subject.into_iter().flat_map(|subject| self.commands.iter().filter_map(move |template| template.about(subject))).collect()
     }
 
+    fn matches(&self, command: Member<'_>, table: &Table) -> bool {
+        self.commands.is_empty() || self.commands.iter().any(|template| template.matches(command, table))
+    }
+}
+
+impl GuardRule {
     /// What about a command that the rule concerns must not pass.
     pub fn breach(&self, command: Member<'_>, table: &Table) -> Option<GuardBreach> {
         let spec = table.spec(command.id);
@@ -118,30 +118,6 @@ impl GuardRule {
     fn is_about_commands(&self) -> bool {
         let limits = [self.value_bytes_max, self.arguments_max, self.reply_bytes_max];
         limits.iter().all(Option::is_none) && self.keys_allowed.is_none()
-    }
-}
-
-/// All guards, in the order in which they were written.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Guards {
-    rules: Vec<Arc<GuardRule>>,
-    index: ByCommand,
-}
-
-impl Guards {
-    pub(super) fn new(rules: Vec<Arc<GuardRule>>, table: &Table) -> Self {
-        let index = ByCommand::new(table, rules.len(), |subject| rules.iter().map(move |rule| rule.about(subject)));
-        Self { rules, index }
-    }
-
-    pub(super) fn as_slice(&self) -> &[Arc<GuardRule>] {
-        &self.rules
-    }
-
-    /// The guards that are about the command.
-    pub(super) fn of<'s>(&'s self, table: &'s Table, command: Member<'s>) -> impl Iterator<Item = &'s Arc<GuardRule>> {
-        let rules = self.index.rules(command).map(|place| &self.rules[place]);
-        rules.filter(move |rule| rule.may_match(command, table))
     }
 }
 

@@ -44,21 +44,19 @@ pub use compile::{RuleError, compile};
 pub use compress::CompressRule;
 pub use degrade::{DegradeRule, Fallback};
 pub use expect::ExpectRule;
-pub use group::{Atomic, Group};
+pub use group::Group;
 pub use guard::{GuardBreach, GuardRule};
 pub use once::OnceRule;
 pub use recognise::Recognition;
 pub use relation::Relation;
-pub use rule::{Agree, Between, Mode, OnCrossSlot, OnDuplicate, OnPartial, OnUnsupported, TtlAction};
+pub use rule::{Agree, Atomic, Between, Mode, OnCrossSlot, OnDuplicate, OnPartial, OnUnsupported, Order, TtlAction};
 pub use trace::{Miss, Why};
 pub use ttl::TtlRule;
-pub use walk::{Member, Order};
+pub use walk::Member;
 
-use by_command::ByCommand;
+use by_command::{ByCommand, CommandRule, CommandRules};
 use compress::CompressRules;
 use degrade::DegradeRules;
-use expect::Expects;
-use guard::Guards;
 use recognise::Groups;
 use ttl::TtlRules;
 
@@ -77,8 +75,8 @@ pub struct Policy {
     pub guard_prefix: Arc<str>,
     groups: Groups,
     ttls: TtlRules,
-    expects: Expects,
-    guards: Guards,
+    expects: CommandRules<ExpectRule>,
+    guards: CommandRules<GuardRule>,
     degrades: DegradeRules,
     relations: Vec<Arc<Relation>>,
     compresses: CompressRules,
@@ -107,8 +105,8 @@ impl Policy {
             guard_prefix: rule::GUARD_PREFIX.into(),
             groups: Groups::none(),
             ttls: TtlRules::new(Vec::new()),
-            expects: Expects::default(),
-            guards: Guards::default(),
+            expects: CommandRules::default(),
+            guards: CommandRules::default(),
             degrades: DegradeRules::new(Vec::new()),
             relations: Vec::new(),
             compresses: CompressRules::default(),

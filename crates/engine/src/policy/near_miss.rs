@@ -4,10 +4,11 @@ use std::fmt;
 
 use super::group::{Group, Shape};
 use super::pattern::Bindings;
+use super::rule::Order;
 use super::template::Template;
 use super::templates::Templates;
 use super::trace::Why;
-use super::walk::{Member, Order};
+use super::walk::Member;
 use crate::command::{CommandId, Table, canonical};
 
 /// Commands that are looked at for the members of one group.

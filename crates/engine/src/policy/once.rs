@@ -65,14 +65,14 @@ mod tests {
     use crate::command::Table;
     use crate::command::written::WrittenRequest;
     use crate::policy::compile;
-    use crate::policy::rule::{Written, WrittenAtomic, WrittenGroup, WrittenMember};
+    use crate::policy::rule::{Atomic, Written, WrittenGroup, WrittenMember};
 
     fn identity(key: &str, lines: &[&str]) -> Identity {
         let table = Table::builtin();
         let member = |text: &str| WrittenMember { template: text.to_owned(), ..WrittenMember::default() };
         let commands = Some(vec![member("SET a:{x}:{y} *"), member("SET b *")]);
         let (once, once_key, name) = (Some("1m".to_owned()), Some(key.to_owned()), "g".to_owned());
-        let group = WrittenGroup { name, atomic: WrittenAtomic::Guarded, commands, once, once_key, ..WrittenGroup::default() };
+        let group = WrittenGroup { name, atomic: Atomic::Guarded, commands, once, once_key, ..WrittenGroup::default() };
         let policy = compile(&Written { groups: vec![group], ..Written::default() }, &table).expect("good rules");
         let requests: Vec<_> = lines.iter().map(|line| WrittenRequest::new(line)).collect();
         let mut at = |place: usize| {

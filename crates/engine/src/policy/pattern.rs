@@ -372,6 +372,7 @@ impl PatternError {
     }
 }
 
+#[derive(Debug, PartialEq, Eq)]
 pub(super) enum Part<'w> {
     Literal(&'w str),
     Run,

@@ -3,8 +3,8 @@
 mod word;
 
 pub use word::{
-    Agree, Algorithm, Between, DegradedReads, DegradedWrites, ExpectAction, GuardAction, KeyForm, Mode, OnCrossSlot, OnDuplicate,
-    OnPartial, OnUnsupported, PlaceKind, Repair, Scripts, TtlAction, TtlBound, Unlink, Word, WrittenAtomic, WrittenOrder,
+    Agree, Algorithm, Atomic, Between, DegradedReads, DegradedWrites, ExpectAction, GuardAction, KeyForm, Mode, OnCrossSlot,
+    OnDuplicate, OnPartial, OnUnsupported, Order, PlaceKind, Repair, Scripts, TtlAction, TtlBound, Unlink, Word,
 };
 
 /// Everything in a configuration that a policy is made of.
@@ -152,7 +152,7 @@ pub struct WrittenGroup {
     /// Its name in reports and metrics.
     pub name: String,
     /// How it is made all-or-nothing.
-    pub atomic: WrittenAtomic,
+    pub atomic: Atomic,
     /// What becomes of it where its level cannot be had.
     pub on_unsupported: OnUnsupported,
     /// What becomes of it where its keys lie in several slots of a cluster.
@@ -160,7 +160,7 @@ pub struct WrittenGroup {
     /// What its client is told when it was applied in part.
     pub on_partial: OnPartial,
     /// The order in which its members must come.
-    pub order: WrittenOrder,
+    pub order: Order,
     /// What becomes of the commands between its members.
     pub between: Between,
     /// Whether a marker in the transaction settles unknown outcomes.

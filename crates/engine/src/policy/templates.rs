@@ -3,9 +3,10 @@
 use crate::command::Table;
 
 use super::pattern::Names;
+use super::rule::Order;
 use super::template::Template;
 use super::unordered::Search;
-use super::walk::{MatchSpan, Order, Reader, Walk, WalkVisitor};
+use super::walk::{MatchSpan, Reader, Walk, WalkVisitor};
 
 /// Members in the order in which they are written.
 #[derive(Clone, Debug)]

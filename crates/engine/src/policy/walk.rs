@@ -1,20 +1,12 @@
 //! Matches a group against the commands that were read, starting at one of them.
 
 use super::pattern::Bindings;
+use super::rule::Order;
 use crate::command::CommandId;
 use respguard_resp::request::Args;
 
 /// Members that a group in any order has at most.
 pub const UNORDERED_MAX: usize = 16;
-
-/// The order in which a group's members must come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Order {
-    /// As they are written.
-    Written,
-    /// Any.
-    Any,
-}
 
 /// One command that was read.
 #[derive(Clone, Copy)]

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::pattern::{Part, next_part};
 use super::rule::{Written, WrittenGroup, WrittenTtl};
 
 /// Something that a rule probably should not say.
@@ -74,7 +75,7 @@ impl Lines {
             let mut text = String::new();
             for part in parts(word) {
                 match part {
-                    Part::Text(literal) => text.push_str(literal),
+                    Part::Literal(literal) => text.push_str(literal),
                     Part::Run => text.push('*'),
                     Part::Capture(name) => {
                         let at = names.iter().position(|known| known == name).unwrap_or_else(|| {
@@ -124,35 +125,15 @@ impl Uses {
     }
 }
 
-#[derive(Debug, PartialEq, Eq)]
-enum Part<'t> {
-    Text(&'t str),
-    Run,
-    Capture(&'t str),
-}
-
 /// The parts of a word that has been found good.
 fn parts(word: &str) -> Vec<Part<'_>> {
     let mut parts = Vec::new();
     let mut rest = word;
-    while let Some(first) = rest.chars().next() {
-        let (part, length) = match first {
-            '{' if !rest.starts_with("{{") => match rest.find('}') {
-                Some(end) => (Part::Capture(&rest[1..end]), end + 1),
-                None => (Part::Text(rest), rest.len()),
-            },
-            '*' => (Part::Run, 1),
-            '{' | '}' => {
-                let length = rest.len().min(2);
-                (Part::Text(&rest[..length]), length)
-            }
-            _ => {
-                let end = rest.find(['{', '}', '*']).unwrap_or(rest.len());
-                (Part::Text(&rest[..end]), end)
-            }
-        };
+    while !rest.is_empty() {
+        // What is no pattern has been refused.
+        let (part, behind) = next_part(rest).unwrap_or((Part::Literal(rest), ""));
         parts.push(part);
-        rest = &rest[length..];
+        rest = behind;
     }
     parts
 }
@@ -188,7 +169,7 @@ fn captures(place: usize, lines: &Lines, group: &WrittenGroup, found: &mut Found
 }
 
 fn is_text(part: &Part<'_>) -> bool {
-    matches!(part, Part::Text(_))
+    matches!(part, Part::Literal(_))
 }
 
 fn path(group: usize, uses: &Uses) -> String {
@@ -351,8 +332,8 @@ mod tests {
 
     #[test]
     fn a_word_is_cut_into_its_parts() {
-        assert_eq!(parts("a:{id}*"), [Part::Text("a:"), Part::Capture("id"), Part::Run]);
-        assert_eq!(parts("{{x}}"), [Part::Text("{{"), Part::Text("x"), Part::Text("}}")]);
-        assert_eq!((parts("{id"), parts("}")), (vec![Part::Text("{id")], vec![Part::Text("}")]));
+        assert_eq!(parts("a:{id}*"), [Part::Literal("a:"), Part::Capture("id"), Part::Run]);
+        assert_eq!(parts("{{x}}"), [Part::Literal("{"), Part::Literal("x"), Part::Literal("}")]);
+        assert_eq!((parts("{id"), parts("}")), (vec![Part::Literal("{id")], vec![Part::Literal("}")]));
     }
 }

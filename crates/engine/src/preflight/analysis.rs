@@ -72,8 +72,23 @@ impl<'a> GroupAnalysis<'a> {
         self.arg(at).is_ok_and(|text| syntax::is(text, word))
     }
 
+    /// Which of the words are said from this place on, in any order, and the place of the first that is another.
+    pub(super) fn flags<const N: usize>(&self, from: usize, words: [&str; N]) -> (usize, [bool; N]) {
+        let (mut at, mut said) = (from, [false; N]);
+        while let Some(place) = words.iter().position(|word| self.is(at, word)) {
+            said[place] = true;
+            at += 1;
+        }
+        (at, said)
+    }
+
     pub(super) fn integer(&self, at: usize) -> Result<i64, Fault> {
         syntax::integer(self.arg(at)?)
+    }
+
+    /// Words that are integers.
+    pub(super) fn integers(&self, mut places: std::ops::Range<usize>) -> Result<(), Fault> {
+        places.try_for_each(|at| self.integer(at).map(drop))
     }
 
     /// The keys that `numkeys` at this place announces; the place behind them.
@@ -108,30 +123,26 @@ impl<'a> GroupAnalysis<'a> {
 
     /// What is of type `from` is now one of `to`.
     pub(super) fn turn(&mut self, at: usize, from: Types, to: Types) -> Result<(), Fault> {
-        let key = self.arg(at)?;
-        self.key_state(key).history.turn(from, to);
+        self.key_state_at(at)?.history.turn(from, to);
         Ok(())
     }
 
     /// A command that puts something of its own in the place of the key.
     pub(super) fn replaced(&mut self, at: usize, types: Types) -> Result<(), Fault> {
-        let key = self.arg(at)?;
-        *self.key_state(key) = KeyState::made(types);
+        *self.key_state_at(at)? = KeyState::made(types);
         Ok(())
     }
 
     /// A command that may delete the key, whatever it is.
     pub(super) fn perhaps_gone(&mut self, at: usize) -> Result<(), Fault> {
-        let key = self.arg(at)?;
-        self.key_state(key).perhaps_gone();
+        self.key_state_at(at)?.perhaps_gone();
         Ok(())
     }
 
     /// The same with a string whose text is known.
     pub(super) fn written(&mut self, at: usize, text: &'a [u8]) -> Result<(), Fault> {
         self.replaced(at, Types::STRING)?;
-        let key = self.arg(at)?;
-        let key_state = self.key_state(key);
+        let key_state = self.key_state_at(at)?;
         key_state.value = Value::Written(text);
         (key_state.appended, key_state.reach) = (0, Some(text.len() as u64));
         Ok(())
@@ -139,8 +150,7 @@ impl<'a> GroupAnalysis<'a> {
 
     /// A string that is written under a condition.
     pub(super) fn perhaps_written(&mut self, at: usize, text: &'a [u8], where_absent: bool) -> Result<(), Fault> {
-        let key = self.arg(at)?;
-        let key_state = self.key_state(key);
+        let key_state = self.key_state_at(at)?;
         let before = if where_absent { key_state.value_now() } else { Value::ABSENT };
         key_state.value = before.or(Value::Written(text));
         key_state.reach = key_state.reach.map(|reach| reach.max(text.len() as u64));
@@ -168,8 +178,7 @@ impl<'a> GroupAnalysis<'a> {
 
     /// So many bytes are appended to the string.
     pub(super) fn grows(&mut self, at: usize, bytes: u64) -> Result<(), Fault> {
-        let key = self.arg(at)?;
-        let key_state = self.key_state(key);
+        let key_state = self.key_state_at(at)?;
         key_state.appended = key_state.appended.saturating_add(bytes);
         let (appended, origin) = (key_state.appended, key_state.origin);
         let whole = key_state.reach.and_then(|reach| reach.checked_add(appended));
@@ -181,24 +190,21 @@ impl<'a> GroupAnalysis<'a> {
 
     /// The string is written up to this byte.
     pub(super) fn reaches(&mut self, at: usize, end: u64) -> Result<(), Fault> {
-        let key = self.arg(at)?;
-        let key_state = self.key_state(key);
+        let key_state = self.key_state_at(at)?;
         key_state.reach = key_state.reach.map(|reach| reach.max(end));
         Ok(())
     }
 
     /// What the string holds is no longer followed.
     pub(super) fn scrambled(&mut self, at: usize) -> Result<(), Fault> {
-        let key = self.arg(at)?;
-        self.key_state(key).value = Value::Unknown;
+        self.key_state_at(at)?.value = Value::Unknown;
         Ok(())
     }
 
     /// The string counts: by an integer, or by a float.
     pub(super) fn counts(&mut self, at: usize, by: Option<i64>) -> Result<(), Fault> {
         self.typed(at, Types::STRING)?;
-        let key = self.arg(at)?;
-        let key_state = self.key_state(key);
+        let key_state = self.key_state_at(at)?;
         let mut value = key_state.value_now();
         let need = value.count(by);
         key_state.value = value;
@@ -218,8 +224,7 @@ impl<'a> GroupAnalysis<'a> {
     /// The string is a HyperLogLog.
     pub(super) fn distinct(&mut self, at: usize, makes: bool) -> Result<(), Fault> {
         self.typed(at, Types::STRING)?;
-        let key = self.arg(at)?;
-        let key_state = self.key_state(key);
+        let key_state = self.key_state_at(at)?;
         let absent = !key_state.history.types().has(Types::STRING);
         let need = key_state.value_now().count_distinct(absent);
         if makes {
@@ -237,8 +242,7 @@ impl<'a> GroupAnalysis<'a> {
 
     /// A field of the hash is written, removed or, under a condition, written.
     pub(super) fn field(&mut self, at: usize, field: &'a [u8], value: Option<&'a [u8]>, conditional: bool) -> Result<(), Fault> {
-        let key = self.arg(at)?;
-        let key_state = self.key_state(key);
+        let key_state = self.key_state_at(at)?;
         let written = value.map_or(Value::ABSENT, Value::Written);
         let known = key_state.field_mut(field);
         *known = if conditional { known.or(written) } else { written };
@@ -248,8 +252,7 @@ impl<'a> GroupAnalysis<'a> {
     /// A field of the hash counts.
     pub(super) fn field_counts(&mut self, at: usize, field: &'a [u8], by: Option<i64>) -> Result<(), Fault> {
         self.makes(at, Types::HASH)?;
-        let key = self.arg(at)?;
-        let key_state = self.key_state(key);
+        let key_state = self.key_state_at(at)?;
         let known = key_state.field_mut(field);
         let need = known.count(by);
         let origin = key_state.origin;
@@ -266,18 +269,16 @@ impl<'a> GroupAnalysis<'a> {
 
     /// The list has so many elements more, or less; `None`: nobody knows.
     pub(super) fn elements(&mut self, at: usize, more: Option<i64>) -> Result<(), Fault> {
-        let key = self.arg(at)?;
-        let key_state = self.key_state(key);
+        let key_state = self.key_state_at(at)?;
         key_state.elements = key_state.elements.zip(more).and_then(|(elements, more)| elements.checked_add(more));
         Ok(())
     }
 
     /// The list has an element at this index.
     pub(super) fn indexed(&mut self, at: usize, index: i64) -> Result<(), Fault> {
-        let key = self.arg(at)?;
         self.typed(at, Types::LIST)?;
         let needed = if index >= 0 { index.checked_add(1) } else { index.checked_neg() };
-        let key_state = self.key_state(key);
+        let key_state = self.key_state_at(at)?;
         let (elements, origin) = (key_state.elements, key_state.origin);
         let Some(needed) = needed else { return Err(Fault::new(INDEX_OUT_OF_RANGE)) };
         let missing = elements.and_then(|elements| needed.checked_sub(elements));
@@ -292,8 +293,7 @@ impl<'a> GroupAnalysis<'a> {
 
     /// The stream gives this id, or, without one, one by its clock.
     pub(super) fn gives(&mut self, at: usize, id: Option<(StreamId, bool)>) -> Result<(), Fault> {
-        let key = self.arg(at)?;
-        let key_state = self.key_state(key);
+        let key_state = self.key_state_at(at)?;
         let (last, origin) = (key_state.last_id, key_state.origin);
         let Some((id, exact)) = id else {
             key_state.last_id = behind(last)?;
@@ -336,8 +336,7 @@ impl<'a> GroupAnalysis<'a> {
 
     /// From here on the stream has this consumer group, or has it not.
     pub(super) fn note_group(&mut self, at: usize, name: &'a [u8], there: bool) -> Result<(), Fault> {
-        let key = self.arg(at)?;
-        self.key_state(key).note_group(name, there);
+        self.key_state_at(at)?.note_group(name, there);
         Ok(())
     }
 
@@ -406,6 +405,10 @@ impl<'a> GroupAnalysis<'a> {
         }
         self.checks.push(check);
         Ok(())
+    }
+
+    fn key_state_at(&mut self, at: usize) -> Result<&mut KeyState<'a>, Fault> {
+        Ok(self.key_state(self.arg(at)?))
     }
 
     fn key_state(&mut self, key: &'a [u8]) -> &mut KeyState<'a> {

@@ -1,6 +1,7 @@
 //! Commands about hashes.
 
 use super::analysis::GroupAnalysis;
+use super::fault::wrong_number;
 use super::syntax::{self, Float};
 use super::types::Types;
 use super::{Fault, sets};
@@ -15,18 +16,10 @@ pub(super) fn read(analysis: &mut GroupAnalysis<'_>) -> Rule {
     analysis.typed(1, Types::HASH)
 }
 
-pub(super) fn hset(analysis: &mut GroupAnalysis<'_>) -> Rule {
-    set(analysis, "hset")
-}
-
-pub(super) fn hmset(analysis: &mut GroupAnalysis<'_>) -> Rule {
-    set(analysis, "hmset")
-}
-
 /// HSET key field value [field value ..]
-fn set(analysis: &mut GroupAnalysis<'_>, command: &str) -> Rule {
+pub(super) fn set(analysis: &mut GroupAnalysis<'_>, command: &str) -> Rule {
     if !analysis.len().is_multiple_of(2) {
-        return Err(Fault::Certain(format!("ERR wrong number of arguments for '{command}' command").into()));
+        return Err(wrong_number(command));
     }
     analysis.makes(1, Types::HASH)?;
     for at in (2..analysis.len()).step_by(2) {
@@ -52,8 +45,7 @@ pub(super) fn hdel(analysis: &mut GroupAnalysis<'_>) -> Rule {
 }
 
 pub(super) fn hincrby(analysis: &mut GroupAnalysis<'_>) -> Rule {
-    let (field, number) = (analysis.arg(2)?, analysis.integer(3)?);
-    analysis.field_counts(1, field, Some(number))
+    analysis.field_counts(1, analysis.arg(2)?, Some(analysis.integer(3)?))
 }
 
 pub(super) fn hincrbyfloat(analysis: &mut GroupAnalysis<'_>) -> Rule {

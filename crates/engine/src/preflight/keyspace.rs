@@ -22,33 +22,11 @@ pub(super) fn del(analysis: &mut GroupAnalysis<'_>) -> Rule {
     (1..analysis.len()).try_for_each(|at| analysis.replaced(at, Types::NONE))
 }
 
-pub(super) fn expire(analysis: &mut GroupAnalysis<'_>) -> Rule {
-    expires(analysis, true, false, "expire")
-}
-
-pub(super) fn pexpire(analysis: &mut GroupAnalysis<'_>) -> Rule {
-    expires(analysis, false, false, "pexpire")
-}
-
-pub(super) fn expireat(analysis: &mut GroupAnalysis<'_>) -> Rule {
-    expires(analysis, true, true, "expireat")
-}
-
-pub(super) fn pexpireat(analysis: &mut GroupAnalysis<'_>) -> Rule {
-    expires(analysis, false, true, "pexpireat")
-}
-
 /// EXPIRE key time [NX | XX | GT | LT]
-fn expires(analysis: &mut GroupAnalysis<'_>, seconds: bool, absolute: bool, command: &str) -> Rule {
-    let (mut nx, mut xx, mut gt, mut lt) = (false, false, false, false);
-    for at in 3..analysis.len() {
-        match analysis.arg(at)? {
-            word if syntax::is(word, "NX") => nx = true,
-            word if syntax::is(word, "XX") => xx = true,
-            word if syntax::is(word, "GT") => gt = true,
-            word if syntax::is(word, "LT") => lt = true,
-            word => return Err(Fault::Certain(format!("ERR Unsupported option {}", word.escape_ascii()).into())),
-        }
+pub(super) fn expires(analysis: &mut GroupAnalysis<'_>, seconds: bool, absolute: bool, command: &str) -> Rule {
+    let (known, [nx, xx, gt, lt]) = analysis.flags(3, ["NX", "XX", "GT", "LT"]);
+    if let Ok(word) = analysis.arg(known) {
+        return Err(Fault::Certain(format!("ERR Unsupported option {}", word.escape_ascii()).into()));
     }
     if nx && (xx || gt || lt) {
         return Err(Fault::new(NX_WITH_OTHERS));

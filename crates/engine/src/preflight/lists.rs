@@ -2,6 +2,7 @@
 
 use super::Fault;
 use super::analysis::GroupAnalysis;
+use super::fault::wrong_number;
 use super::syntax::{self, NOT_POSITIVE, SYNTAX};
 use super::types::Types;
 
@@ -21,21 +22,13 @@ pub(super) fn push(analysis: &mut GroupAnalysis<'_>) -> Rule {
     analysis.elements(1, elements)
 }
 
-pub(super) fn lpop(analysis: &mut GroupAnalysis<'_>) -> Rule {
-    pop(analysis, "lpop")
-}
-
-pub(super) fn rpop(analysis: &mut GroupAnalysis<'_>) -> Rule {
-    pop(analysis, "rpop")
-}
-
 /// LPOP key [count]
-fn pop(analysis: &mut GroupAnalysis<'_>, name: &str) -> Rule {
+pub(super) fn pop(analysis: &mut GroupAnalysis<'_>, name: &str) -> Rule {
     let count = match analysis.len() {
         2 => 1,
         3 => syntax::integer_from(analysis.arg(2)?, 0, NOT_POSITIVE)?,
         // Its arity is open at the end, and this it says when it runs.
-        _ => return Err(super::fault::wrong_number(name)),
+        _ => return Err(wrong_number(name)),
     };
     analysis.takes(1, LIST)?;
     analysis.elements(1, count.checked_neg())
@@ -48,15 +41,13 @@ pub(super) fn lindex(analysis: &mut GroupAnalysis<'_>) -> Rule {
 }
 
 pub(super) fn lrange(analysis: &mut GroupAnalysis<'_>) -> Rule {
-    analysis.integer(2)?;
-    analysis.integer(3)?;
+    analysis.integers(2..4)?;
     read(analysis)
 }
 
 /// LTRIM key start stop
 pub(super) fn ltrim(analysis: &mut GroupAnalysis<'_>) -> Rule {
-    analysis.integer(2)?;
-    analysis.integer(3)?;
+    analysis.integers(2..4)?;
     analysis.takes(1, LIST)?;
     analysis.elements(1, None)
 }
@@ -78,8 +69,7 @@ pub(super) fn linsert(analysis: &mut GroupAnalysis<'_>) -> Rule {
 
 /// LSET key index element
 pub(super) fn lset(analysis: &mut GroupAnalysis<'_>) -> Rule {
-    let index = analysis.integer(2)?;
-    analysis.indexed(1, index)
+    analysis.indexed(1, analysis.integer(2)?)
 }
 
 /// LPOS key element [RANK n] [COUNT n] [MAXLEN n]

@@ -13,24 +13,14 @@ pub(super) fn read(analysis: &mut GroupAnalysis<'_>) -> Rule {
     analysis.typed(1, SET)
 }
 
-pub(super) fn sadd(analysis: &mut GroupAnalysis<'_>) -> Rule {
-    analysis.makes(1, SET)
-}
-
-pub(super) fn srem(analysis: &mut GroupAnalysis<'_>) -> Rule {
-    analysis.takes(1, SET)
-}
-
-/// SPOP key [count]
-pub(super) fn spop(analysis: &mut GroupAnalysis<'_>) -> Rule {
+/// SPOP key [count], and ZPOPMIN
+pub(super) fn pop(analysis: &mut GroupAnalysis<'_>, of: Types) -> Rule {
     match analysis.len() {
         2 => {}
-        3 => {
-            syntax::integer_from(analysis.arg(2)?, 0, NOT_POSITIVE)?;
-        }
+        3 => drop(syntax::integer_from(analysis.arg(2)?, 0, NOT_POSITIVE)?),
         _ => return Err(Fault::new(SYNTAX)),
     }
-    analysis.takes(1, SET)
+    analysis.takes(1, of)
 }
 
 pub(super) fn srandmember(analysis: &mut GroupAnalysis<'_>) -> Rule {
@@ -105,12 +95,7 @@ pub(super) fn scan_options(analysis: &GroupAnalysis<'_>) -> Rule {
     for at in (3..analysis.len()).step_by(2) {
         let value = analysis.arg(at + 1)?;
         match analysis.arg(at)? {
-            word if syntax::is(word, "COUNT") => {
-                let count = syntax::integer(value)?;
-                if count < 1 {
-                    return Err(Fault::new(SYNTAX));
-                }
-            }
+            word if syntax::is(word, "COUNT") => drop(syntax::integer_from(value, 1, SYNTAX)?),
             word if syntax::is(word, "MATCH") => {}
             _ => return Err(Fault::new(SYNTAX)),
         }

@@ -1,7 +1,7 @@
 //! Commands about sorted sets, including geospatial ones.
 
 use super::analysis::GroupAnalysis;
-use super::syntax::{self, Float, NOT_A_FLOAT, NOT_POSITIVE, SYNTAX};
+use super::syntax::{self, Float, NOT_A_FLOAT, SYNTAX};
 use super::types::Types;
 use super::{Fault, lists, sets};
 
@@ -22,19 +22,7 @@ pub(super) fn read(analysis: &mut GroupAnalysis<'_>) -> Rule {
 
 /// ZADD key [NX | XX] [GT | LT] [CH] [INCR] score member [score member ..]
 pub(super) fn zadd(analysis: &mut GroupAnalysis<'_>) -> Rule {
-    let (mut nx, mut xx, mut gt, mut lt, mut incr, mut at) = (false, false, false, false, false, 2);
-    loop {
-        match analysis.arg(at)? {
-            word if syntax::is(word, "NX") => nx = true,
-            word if syntax::is(word, "XX") => xx = true,
-            word if syntax::is(word, "GT") => gt = true,
-            word if syntax::is(word, "LT") => lt = true,
-            word if syntax::is(word, "CH") => {}
-            word if syntax::is(word, "INCR") => incr = true,
-            _ => break,
-        }
-        at += 1;
-    }
+    let (at, [nx, xx, gt, lt, _, incr]) = analysis.flags(2, ["NX", "XX", "GT", "LT", "CH", "INCR"]);
     let rest = analysis.len() - at;
     if rest == 0 || !rest.is_multiple_of(2) {
         return Err(Fault::new(SYNTAX));
@@ -71,10 +59,6 @@ fn made_unless(analysis: &mut GroupAnalysis<'_>, only_there: bool) -> Rule {
     if only_there { analysis.typed(1, ZSET) } else { analysis.makes(1, ZSET) }
 }
 
-pub(super) fn zrem(analysis: &mut GroupAnalysis<'_>) -> Rule {
-    analysis.takes(1, ZSET)
-}
-
 /// ZREMRANGEBYSCORE key min max
 pub(super) fn zremrangebyscore(analysis: &mut GroupAnalysis<'_>) -> Rule {
     score_range(analysis)?;
@@ -87,8 +71,7 @@ pub(super) fn zremrangebylex(analysis: &mut GroupAnalysis<'_>) -> Rule {
 }
 
 pub(super) fn zremrangebyrank(analysis: &mut GroupAnalysis<'_>) -> Rule {
-    analysis.integer(2)?;
-    analysis.integer(3)?;
+    analysis.integers(2..4)?;
     analysis.takes(1, ZSET)
 }
 
@@ -119,18 +102,6 @@ pub(super) fn zrank(analysis: &mut GroupAnalysis<'_>) -> Rule {
         3 => read(analysis),
         _ => Err(Fault::Undecided("not every server knows WITHSCORE")),
     }
-}
-
-/// ZPOPMIN key [count]
-pub(super) fn zpop(analysis: &mut GroupAnalysis<'_>) -> Rule {
-    match analysis.len() {
-        2 => {}
-        3 => {
-            syntax::integer_from(analysis.arg(2)?, 0, NOT_POSITIVE)?;
-        }
-        _ => return Err(Fault::new(SYNTAX)),
-    }
-    analysis.takes(1, ZSET)
 }
 
 /// ZMPOP numkeys key [key ..] MIN | MAX [COUNT n]
@@ -172,8 +143,7 @@ fn range(analysis: &GroupAnalysis<'_>, from: usize, scores: bool) -> Rule {
             word if syntax::is(word, "REV") => syntax::once(&mut reversed)?,
             word if syntax::is(word, "WITHSCORES") && scores => with_scores = true,
             word if syntax::is(word, "LIMIT") => {
-                analysis.integer(at + 1)?;
-                analysis.integer(at + 2)?;
+                analysis.integers(at + 1..at + 3)?;
                 limit = true;
                 at += 2;
             }
@@ -194,7 +164,7 @@ fn range(analysis: &GroupAnalysis<'_>, from: usize, scores: bool) -> Rule {
         match (by_score, by_lex) {
             (true, _) => syntax::score_bound(analysis.arg(bound)?)?,
             (_, true) => syntax::lex_bound(analysis.arg(bound)?)?,
-            _ => analysis.integer(bound).map(|_| ())?,
+            _ => analysis.integer(bound).map(drop)?,
         }
     }
     Ok(())
@@ -202,8 +172,7 @@ fn range(analysis: &GroupAnalysis<'_>, from: usize, scores: bool) -> Rule {
 
 /// ZREVRANGE key start stop [WITHSCORES]
 pub(super) fn zrevrange(analysis: &mut GroupAnalysis<'_>) -> Rule {
-    analysis.integer(2)?;
-    analysis.integer(3)?;
+    analysis.integers(2..4)?;
     options(analysis, true, false)?;
     read(analysis)
 }
@@ -228,8 +197,7 @@ fn options(analysis: &GroupAnalysis<'_>, scores: bool, limit: bool) -> Rule {
         match analysis.arg(at)? {
             word if scores && syntax::is(word, "WITHSCORES") => at += 1,
             word if limit && syntax::is(word, "LIMIT") => {
-                analysis.integer(at + 1)?;
-                analysis.integer(at + 2)?;
+                analysis.integers(at + 1..at + 3)?;
                 at += 3;
             }
             _ => return Err(Fault::new(SYNTAX)),
@@ -238,30 +206,14 @@ fn options(analysis: &GroupAnalysis<'_>, scores: bool, limit: bool) -> Rule {
     Ok(())
 }
 
-/// ZUNION numkeys key [key ..] [WEIGHTS w ..] [AGGREGATE word] [WITHSCORES]
-pub(super) fn combine(analysis: &mut GroupAnalysis<'_>) -> Rule {
-    combined(analysis, 1, true, true).map(|_| ())
-}
-
-/// ZDIFF numkeys key [key ..] [WITHSCORES]
-pub(super) fn zdiff(analysis: &mut GroupAnalysis<'_>) -> Rule {
-    combined(analysis, 1, false, true).map(|_| ())
-}
-
 /// ZUNIONSTORE destination numkeys key [key ..] [WEIGHTS w ..] [AGGREGATE word]
-pub(super) fn combine_store(analysis: &mut GroupAnalysis<'_>) -> Rule {
-    combined(analysis, 2, true, false)?;
-    analysis.replaced(1, ZSET.or(Types::NONE))
-}
-
-/// ZDIFFSTORE destination numkeys key [key ..]
-pub(super) fn zdiffstore(analysis: &mut GroupAnalysis<'_>) -> Rule {
-    combined(analysis, 2, false, false)?;
+pub(super) fn combine_store(analysis: &mut GroupAnalysis<'_>, weights: bool) -> Rule {
+    combined(analysis, 2, weights, false)?;
     analysis.replaced(1, ZSET.or(Types::NONE))
 }
 
 /// `numkeys` stands at `from`.
-fn combined(analysis: &mut GroupAnalysis<'_>, from: usize, weights: bool, scores: bool) -> Rule {
+pub(super) fn combined(analysis: &mut GroupAnalysis<'_>, from: usize, weights: bool, scores: bool) -> Rule {
     if syntax::integer(analysis.arg(from)?)? < 1 {
         return Err(Fault::new(NUMKEYS));
     }
@@ -271,7 +223,7 @@ fn combined(analysis: &mut GroupAnalysis<'_>, from: usize, weights: bool, scores
         match analysis.arg(at)? {
             word if weights && syntax::is(word, "WEIGHTS") => {
                 let keys = end - from - 1;
-                (at + 1..=at + keys).try_for_each(|weight| syntax::number(analysis.arg(weight)?, WEIGHT).map(|_| ()))?;
+                (at + 1..=at + keys).try_for_each(|weight| syntax::number(analysis.arg(weight)?, WEIGHT).map(drop))?;
                 at += keys + 1;
             }
             word if weights && syntax::is(word, "AGGREGATE") => {
@@ -293,17 +245,9 @@ pub(super) fn zintercard(analysis: &mut GroupAnalysis<'_>) -> Rule {
 
 /// GEOADD key [NX | XX] [CH] longitude latitude member [longitude latitude member ..]
 pub(super) fn geoadd(analysis: &mut GroupAnalysis<'_>) -> Rule {
-    let (mut nx, mut xx, mut at) = (false, false, 2);
-    loop {
-        match analysis.arg(at)? {
-            word if syntax::is(word, "NX") => nx = true,
-            word if syntax::is(word, "XX") => xx = true,
-            word if syntax::is(word, "CH") => {}
-            _ => break,
-        }
-        at += 1;
-    }
-    if (nx && xx) || !(analysis.len() - at).is_multiple_of(3) {
+    let (at, [nx, xx, _]) = analysis.flags(2, ["NX", "XX", "CH"]);
+    let rest = analysis.len() - at;
+    if (nx && xx) || rest == 0 || !rest.is_multiple_of(3) {
         return Err(Fault::new(SYNTAX));
     }
     for place in (at..analysis.len()).step_by(3) {

@@ -121,7 +121,7 @@ pub(super) fn xdel(analysis: &mut GroupAnalysis<'_>) -> Rule {
 }
 
 fn ids(analysis: &GroupAnalysis<'_>, from: usize) -> Rule {
-    (from..analysis.len()).try_for_each(|at| syntax::stream_id(analysis.arg(at)?, 0).map(|_| ()))
+    (from..analysis.len()).try_for_each(|at| syntax::stream_id(analysis.arg(at)?, 0).map(drop))
 }
 
 /// XRANGE key start end [COUNT n]
@@ -144,7 +144,7 @@ pub(super) fn xread(analysis: &mut GroupAnalysis<'_>) -> Rule {
     for at in streams.keys.clone() {
         match analysis.arg(at + streams.keys.len())? {
             b"$" => {}
-            id => syntax::stream_id(id, 0).map(|_| ())?,
+            id => syntax::stream_id(id, 0).map(drop)?,
         }
         analysis.typed(at, STREAM)?;
     }
@@ -158,7 +158,7 @@ pub(super) fn xreadgroup(analysis: &mut GroupAnalysis<'_>) -> Rule {
     for at in streams.keys.clone() {
         match analysis.arg(at + streams.keys.len())? {
             b">" => {}
-            id => syntax::stream_id(id, 0).map(|_| ())?,
+            id => syntax::stream_id(id, 0).map(drop)?,
         }
         grouped(analysis, at, group, Asker::Read)?;
     }
@@ -338,8 +338,7 @@ pub(super) fn destroy(analysis: &mut GroupAnalysis<'_>) -> Rule {
 /// XGROUP CREATECONSUMER key group consumer
 pub(super) fn with_group(analysis: &mut GroupAnalysis<'_>) -> Rule {
     existing(analysis)?;
-    let group = analysis.arg(3)?;
-    analysis.consumed(2, group, Some(Asker::Group))
+    analysis.consumed(2, analysis.arg(3)?, Some(Asker::Group))
 }
 
 fn existing(analysis: &mut GroupAnalysis<'_>) -> Rule {
@@ -354,7 +353,7 @@ fn existing(analysis: &mut GroupAnalysis<'_>) -> Rule {
 fn starting_id(analysis: &GroupAnalysis<'_>, at: usize) -> Rule {
     match analysis.arg(at)? {
         b"$" => Ok(()),
-        id => syntax::stream_id(id, 0).map(|_| ()),
+        id => syntax::stream_id(id, 0).map(drop),
     }
 }
 
@@ -384,6 +383,5 @@ pub(super) fn info_groups(analysis: &mut GroupAnalysis<'_>) -> Rule {
 /// XINFO CONSUMERS key group
 pub(super) fn info_consumers(analysis: &mut GroupAnalysis<'_>) -> Rule {
     info_groups(analysis)?;
-    let group = analysis.arg(3)?;
-    analysis.consumed(2, group, Some(Asker::Group))
+    analysis.consumed(2, analysis.arg(3)?, Some(Asker::Group))
 }

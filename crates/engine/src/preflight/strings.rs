@@ -2,6 +2,7 @@
 
 use super::Fault;
 use super::analysis::{GroupAnalysis, STRING_BYTES_MAX};
+use super::fault::wrong_number;
 use super::syntax::{self, Float, SYNTAX};
 use super::types::Types;
 
@@ -24,8 +25,7 @@ pub(super) fn read(analysis: &mut GroupAnalysis<'_>) -> Rule {
 
 /// GETRANGE key start end
 pub(super) fn getrange(analysis: &mut GroupAnalysis<'_>) -> Rule {
-    analysis.integer(2)?;
-    analysis.integer(3)?;
+    analysis.integers(2..4)?;
     read(analysis)
 }
 
@@ -94,20 +94,7 @@ pub(super) fn set(analysis: &mut GroupAnalysis<'_>) -> Rule {
     if absolute { analysis.perhaps_gone(1) } else { Ok(()) }
 }
 
-pub(super) fn setnx(analysis: &mut GroupAnalysis<'_>) -> Rule {
-    let text = analysis.arg(2)?;
-    analysis.perhaps_written(1, text, true)
-}
-
-pub(super) fn setex(analysis: &mut GroupAnalysis<'_>) -> Rule {
-    timed(analysis, true, "setex")
-}
-
-pub(super) fn psetex(analysis: &mut GroupAnalysis<'_>) -> Rule {
-    timed(analysis, false, "psetex")
-}
-
-fn timed(analysis: &mut GroupAnalysis<'_>, seconds: bool, command: &str) -> Rule {
+pub(super) fn timed(analysis: &mut GroupAnalysis<'_>, seconds: bool, command: &str) -> Rule {
     syntax::expiry(analysis.arg(2)?, seconds, command)?;
     let text = analysis.arg(3)?;
     analysis.written(1, text)
@@ -117,8 +104,7 @@ fn timed(analysis: &mut GroupAnalysis<'_>, seconds: bool, command: &str) -> Rule
 pub(super) fn mset(analysis: &mut GroupAnalysis<'_>) -> Rule {
     pairs(analysis, "mset")?;
     for at in (1..analysis.len()).step_by(2) {
-        let text = analysis.arg(at + 1)?;
-        analysis.written(at, text)?;
+        analysis.written(at, analysis.arg(at + 1)?)?;
     }
     Ok(())
 }
@@ -127,17 +113,13 @@ pub(super) fn mset(analysis: &mut GroupAnalysis<'_>) -> Rule {
 pub(super) fn msetnx(analysis: &mut GroupAnalysis<'_>) -> Rule {
     pairs(analysis, "msetnx")?;
     for at in (1..analysis.len()).step_by(2) {
-        let key = analysis.arg(at)?;
-        analysis.perhaps_replaced(key, Types::STRING, true);
+        analysis.perhaps_replaced(analysis.arg(at)?, Types::STRING, true);
     }
     Ok(())
 }
 
 fn pairs(analysis: &GroupAnalysis<'_>, command: &str) -> Rule {
-    if analysis.len() % 2 == 1 {
-        return Ok(());
-    }
-    Err(Fault::Certain(format!("ERR wrong number of arguments for '{command}' command").into()))
+    if analysis.len() % 2 == 1 { Ok(()) } else { Err(wrong_number(command)) }
 }
 
 pub(super) fn append(analysis: &mut GroupAnalysis<'_>) -> Rule {
@@ -188,8 +170,7 @@ pub(super) fn bitcount(analysis: &mut GroupAnalysis<'_>) -> Rule {
     match analysis.len() {
         2 => {}
         4 | 5 => {
-            analysis.integer(2)?;
-            analysis.integer(3)?;
+            analysis.integers(2..4)?;
             if analysis.len() == 5 {
                 syntax::one_of(analysis.arg(4)?, &["BYTE", "BIT"])?;
             }
@@ -207,7 +188,7 @@ pub(super) fn bitpos(analysis: &mut GroupAnalysis<'_>) -> Rule {
     match analysis.len() {
         3 => {}
         4..=6 => {
-            (3..analysis.len().min(5)).try_for_each(|at| analysis.integer(at).map(|_| ()))?;
+            analysis.integers(3..analysis.len().min(5))?;
             if analysis.len() == 6 {
                 syntax::one_of(analysis.arg(5)?, &["BYTE", "BIT"])?;
             }
@@ -288,19 +269,6 @@ fn bitfield_end(text: &[u8], bits: u64) -> Result<u64, Fault> {
     end.filter(|end| end / 8 < STRING_BYTES_MAX).ok_or(Fault::new(BIT_OFFSET))
 }
 
-pub(super) fn incr(analysis: &mut GroupAnalysis<'_>) -> Rule {
-    analysis.counts(1, Some(1))
-}
-
-pub(super) fn decr(analysis: &mut GroupAnalysis<'_>) -> Rule {
-    analysis.counts(1, Some(-1))
-}
-
-pub(super) fn incrby(analysis: &mut GroupAnalysis<'_>) -> Rule {
-    let number = analysis.integer(2)?;
-    analysis.counts(1, Some(number))
-}
-
 pub(super) fn decrby(analysis: &mut GroupAnalysis<'_>) -> Rule {
     let number = analysis.integer(2)?;
     if number == i64::MIN {
@@ -314,10 +282,6 @@ pub(super) fn incrbyfloat(analysis: &mut GroupAnalysis<'_>) -> Rule {
         return Err(Fault::new(INFINITE));
     }
     analysis.counts(1, None)
-}
-
-pub(super) fn pfadd(analysis: &mut GroupAnalysis<'_>) -> Rule {
-    analysis.distinct(1, true)
 }
 
 pub(super) fn pfcount(analysis: &mut GroupAnalysis<'_>) -> Rule {

@@ -16,10 +16,8 @@ pub const SWITCH_CHANNEL: &[u8] = b"+switch-master";
 
 /// Asks for the primary of a service and for the epoch of its last failover, both as of the same moment.
 pub fn question(service: &str) -> Vec<u8> {
-    let mut request = Vec::new();
-    encode::request(&mut request, &[b"SENTINEL", b"GET-MASTER-ADDR-BY-NAME", service.as_bytes()]);
-    encode::request(&mut request, &[b"SENTINEL", b"MASTER", service.as_bytes()]);
-    request
+    let service = service.as_bytes();
+    encode::requests(&[&[b"SENTINEL", b"GET-MASTER-ADDR-BY-NAME", service], &[b"SENTINEL", b"MASTER", service]])
 }
 
 /// What one sentinel says.

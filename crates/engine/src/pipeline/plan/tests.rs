@@ -9,7 +9,7 @@ use crate::link::owed::Seq;
 use crate::pipeline::batch::{Held, Tail};
 use crate::pipeline::finding::Unwrapped;
 use crate::pipeline::refusal::Refusal;
-use crate::policy::rule::{DegradedReads, GuardAction, TtlAction, Written, WrittenAtomic};
+use crate::policy::rule::{Atomic, DegradedReads, GuardAction, TtlAction, Written};
 use crate::policy::rule::{WrittenDegrade, WrittenExpect, WrittenGroup, WrittenGuard, WrittenMember, WrittenTtl};
 use crate::policy::{Between, Mode, OnUnsupported, Policy, compile};
 use crate::preflight::{Ability, Unsupported};

@@ -112,7 +112,7 @@ fn what_is_found_by_index_is_what_trying_each_rule_finds() {
         request(&words, |args| {
             let command = Member { id: table.lookup(args), args };
             let names = |found: Vec<&str>| found.join(" ");
-            let guards = policy.guards().iter().filter(|rule| rule.may_match(command, &table)).map(|rule| &*rule.name);
+            let guards = policy.guards().iter().filter(|rule| rule.matches(command, &table)).map(|rule| &*rule.name);
             let expects = policy.expects().iter().filter(|rule| rule.command.agrees(command, &table, &mut Bindings::default()));
             let expects: Vec<_> = expects.map(|rule| &*rule.name).collect();
             let guards: Vec<_> = guards.collect();

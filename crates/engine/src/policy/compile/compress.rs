@@ -56,7 +56,7 @@ pub(super) fn compress(path: &str, written: &WrittenCompress, errors: &mut Error
 /// A member that requires a value would be compared with what is stored, which may be compressed.
 pub(super) fn refuse_required_values(
     groups: &[(usize, Arc<Group>)],
-    rules: &[Arc<CompressRule>],
+    rules: &[(usize, Arc<CompressRule>)],
     table: &Table,
     errors: &mut Errors,
 ) {
@@ -67,10 +67,10 @@ pub(super) fn refuse_required_values(
                 continue;
             }
             let keys = if table.spec(member.id).first_argument_is_only_key() { 1 } else { member.words.len() };
-            let meets = |rule: &&Arc<CompressRule>| {
+            let meets = |(_, rule): &&(usize, Arc<CompressRule>)| {
                 rule.keys.iter().any(|key| member.words.iter().take(keys).any(|word| may_meet(key.prefix(), word.prefix())))
             };
-            if let Some(rule) = rules.iter().find(meets) {
+            if let Some((_, rule)) = rules.iter().find(meets) {
                 let path = format!("group[{number}].commands[{place}].require");
                 let message = format!(
                     "values of such keys may be stored compressed (compress rule {}), and are compared as they are stored",

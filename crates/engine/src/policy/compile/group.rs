@@ -1,14 +1,14 @@
 //! Compiles one `[[group]]`.
 
 use crate::command::{CommandId, Table};
-use crate::policy::group::{Atomic, Group, Shape};
+use crate::policy::group::{Group, Shape};
 use crate::policy::index::KeyIndex;
 use crate::policy::pattern::Names;
-use crate::policy::rule::{OnUnsupported, Unlink, WrittenAtomic, WrittenGroup, WrittenMember, WrittenOrder};
+use crate::policy::rule::{Atomic, OnUnsupported, Order, Unlink, WrittenGroup, WrittenMember};
 use crate::policy::run::Keys;
 use crate::policy::template::Template;
 use crate::policy::templates::Templates;
-use crate::policy::walk::{Order, UNORDERED_MAX};
+use crate::policy::walk::UNORDERED_MAX;
 
 use crate::preflight::{self, rollback};
 
@@ -25,23 +25,17 @@ const ROLLBACK_BYTES_MAX: u64 = 1024 * 1024;
 pub(super) fn compile(path: &str, written: &WrittenGroup, table: &Table, errors: &mut Errors) -> Option<Group> {
     let before = errors.found.len();
     refuse_contradictions(path, written, errors);
-    let atomic = match written.atomic {
-        WrittenAtomic::Observe => Atomic::Observe,
-        WrittenAtomic::Transaction => Atomic::Transaction,
-        WrittenAtomic::Rollback => Atomic::Rollback,
-        WrittenAtomic::Guarded => Atomic::Guarded,
-    };
     let shape = shape(path, written, table, errors)?;
     check_guarded(path, written, &shape, table, errors);
     check_rollback(path, written, &shape, table, errors);
     let once = once::compile(path, written, &shape, errors);
     (errors.found.len() == before).then(|| Group {
         name: written.name.as_str().into(),
-        atomic,
+        atomic: written.atomic,
         on_unsupported: written.on_unsupported,
         on_cross_slot: written.on_cross_slot,
         on_partial: written.on_partial,
-        order: order(written.order),
+        order: written.order,
         between: written.between,
         resolve: written.resolve,
         rollback_bytes_max: written.rollback_bytes_max.unwrap_or(ROLLBACK_BYTES_MAX),
@@ -53,11 +47,11 @@ pub(super) fn compile(path: &str, written: &WrittenGroup, table: &Table, errors:
 }
 
 fn refuse_contradictions(path: &str, written: &WrittenGroup, errors: &mut Errors) {
-    if written.order == WrittenOrder::Any && written.keys.is_some() {
+    if written.order == Order::Any && written.keys.is_some() {
         let expected = "no such key: a run of commands on matching keys has no order";
         errors.add(format!("{path}.order"), "order = \"any\" needs commands", expected);
     }
-    if written.resolve && written.atomic == WrittenAtomic::Observe {
+    if written.resolve && written.atomic == Atomic::Observe {
         let message = "resolve needs a transaction to put its marker in, and this group has none";
         errors.add(format!("{path}.resolve"), message, "atomic = \"transaction\" or \"guarded\", or false");
     }
@@ -65,7 +59,7 @@ fn refuse_contradictions(path: &str, written: &WrittenGroup, errors: &mut Errors
 
 /// A member that no preflight can decide would be refused each time.
 fn check_guarded(path: &str, written: &WrittenGroup, shape: &Shape, table: &Table, errors: &mut Errors) {
-    if written.atomic != WrittenAtomic::Guarded {
+    if written.atomic != Atomic::Guarded {
         if written.on_unsupported == OnUnsupported::Transaction {
             let message = "on_unsupported says what becomes of a guarded group, and this one is not";
             errors.add(format!("{path}.on_unsupported"), message, "atomic = \"guarded\", or \"refuse\"");
@@ -85,7 +79,7 @@ fn check_guarded(path: &str, written: &WrittenGroup, shape: &Shape, table: &Tabl
 
 /// A member that nobody can undo would be refused each time.
 fn check_rollback(path: &str, written: &WrittenGroup, shape: &Shape, table: &Table, errors: &mut Errors) {
-    if written.atomic != WrittenAtomic::Rollback {
+    if written.atomic != Atomic::Rollback {
         if written.rollback_bytes_max.is_some() {
             let message = "rollback_bytes_max says how much is kept of a group that is rolled back, and this one is not";
             errors.add(format!("{path}.rollback_bytes_max"), message, "atomic = \"rollback\", or no such key");
@@ -141,7 +135,7 @@ fn templates(
     if members.len() == written.len() {
         requirement::compile(path, written, group, &mut members, &names, table, errors);
     }
-    Some(Templates { members: members.into(), order: order(group.order), required, names })
+    Some(Templates { members: members.into(), order: group.order, required, names })
 }
 
 /// DEL for UNLINK and the other way round, where the rule says so.
@@ -151,14 +145,7 @@ fn also(template: &Template, unlink: Unlink, table: &Table) -> Option<CommandId>
     pair[1 - place]
 }
 
-fn order(written: WrittenOrder) -> Order {
-    match written {
-        WrittenOrder::Written => Order::Written,
-        WrittenOrder::Any => Order::Any,
-    }
-}
-
-fn check_counts(path: &str, written: &[WrittenMember], order: WrittenOrder, errors: &mut Errors) {
+fn check_counts(path: &str, written: &[WrittenMember], order: Order, errors: &mut Errors) {
     let optional = written.iter().filter(|member| member.optional).count();
     match written.len() {
         0 => errors.add(path, "the group has no members", "at least two"),
@@ -166,12 +153,12 @@ fn check_counts(path: &str, written: &[WrittenMember], order: WrittenOrder, erro
         count if count > MEMBERS_MAX => {
             errors.add(path, format!("the group has {count} members"), format!("at most {MEMBERS_MAX}"));
         }
-        count if order == WrittenOrder::Any && count > UNORDERED_MAX => {
+        count if order == Order::Any && count > UNORDERED_MAX => {
             let message = format!("the group has {count} members, which may come in any order");
             errors.add(path, message, format!("at most {}", UNORDERED_MAX));
         }
         count if count == optional => errors.add(path, "every member is optional", "at least one that is not"),
-        _ if order == WrittenOrder::Written && optional > OPTIONAL_MAX => {
+        _ if order == Order::Written && optional > OPTIONAL_MAX => {
             errors.add(path, format!("the group has {optional} optional members"), format!("at most {OPTIONAL_MAX}"));
         }
         _ => {}

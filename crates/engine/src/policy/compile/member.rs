@@ -45,7 +45,7 @@ pub(super) fn compile_for<E: std::fmt::Display>(
         return None;
     }
     let Some(form) = arrange(table, id, &line) else {
-        let message = format!("`...` comes too early in {}", name(table, id));
+        let message = format!("`...` comes too early in {}", table.spec(id).shown());
         errors.add(path, message, "every argument that the command always has, then `...`");
         return None;
     };
@@ -205,7 +205,7 @@ fn command<E: std::fmt::Display>(
         return None;
     }
     if let Err(why) = allowed(table.spec(id)) {
-        errors.add(path, format!("{} {why}", name(table, id)), "commands that run in a MULTI as they do outside");
+        errors.add(path, format!("{} {why}", table.spec(id).shown()), "commands that run in a MULTI as they do outside");
         return None;
     }
     Some(id)
@@ -219,10 +219,6 @@ fn suggestion(word: &str, table: &Table) -> String {
     let near: Vec<_> =
         all_near(word, known, SUGGESTED_MAX).iter().map(|near| near.to_ascii_uppercase().replace('|', " ")).collect();
     if near.is_empty() { "a command that the server has".to_owned() } else { format!("perhaps {}", near.join(" or ")) }
-}
-
-fn name(table: &Table, id: CommandId) -> String {
-    table.spec(id).shown()
 }
 
 fn check_words(path: &str, line: &Line, names: &mut Names, errors: &mut Errors) {
@@ -243,10 +239,10 @@ fn check_arity(path: &str, line: &Line, id: CommandId, table: &Table, errors: &m
     let many = count > needed && arity > 0;
     if few || many {
         let least = if arity < 0 { "at least " } else { "" };
-        let message = format!("{} never has {} arguments", name(table, id), count - 1);
+        let message = format!("{} never has {} arguments", table.spec(id).shown(), count - 1);
         let stars = vec!["*"; needed - 1].join(" ");
         let form = if arity < 0 { format!("{stars} ...") } else { stars };
-        let expected = format!("{least}{} arguments, as in \"{} {}\"", needed - 1, name(table, id), form.trim());
+        let expected = format!("{least}{} arguments, as in \"{} {}\"", needed - 1, table.spec(id).shown(), form.trim());
         errors.add(path, message, expected);
     }
 }

@@ -5,7 +5,7 @@ use crate::policy::group::Shape;
 use crate::policy::once::{OnceKey, OnceRule};
 use crate::policy::pattern::Names;
 use crate::policy::phrase::Phrase;
-use crate::policy::rule::{OnDuplicate, OnUnsupported, WrittenAtomic, WrittenGroup};
+use crate::policy::rule::{Atomic, OnDuplicate, OnUnsupported, WrittenGroup};
 
 use super::Errors;
 use super::requirement::captured;
@@ -22,7 +22,7 @@ pub(super) fn compile(path: &str, written: &WrittenGroup, shape: &Shape, errors:
         }
         return None;
     };
-    if !matches!(written.atomic, WrittenAtomic::Guarded | WrittenAtomic::Rollback) {
+    if !matches!(written.atomic, Atomic::Guarded | Atomic::Rollback) {
         let message = "once is asked before anything runs, and this group does not ask";
         errors.add(format!("{path}.once"), message, "atomic = \"guarded\" or \"rollback\", or no such key");
     } else if written.on_unsupported == OnUnsupported::Transaction {

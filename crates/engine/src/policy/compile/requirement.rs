@@ -3,7 +3,7 @@
 use crate::command::{Keys, Table};
 use crate::policy::pattern::{Names, Pattern};
 use crate::policy::requirement::{EXPECTED, Required};
-use crate::policy::rule::{OnUnsupported, WrittenAtomic, WrittenGroup, WrittenMember};
+use crate::policy::rule::{Atomic, OnUnsupported, WrittenGroup, WrittenMember};
 use crate::policy::template::Template;
 
 use super::Errors;
@@ -22,7 +22,7 @@ pub(super) fn compile(
     for place in 0..members.len() {
         let Some(text) = &written[place].require else { continue };
         let at = format!("{path}[{place}].require");
-        if !matches!(group.atomic, WrittenAtomic::Guarded | WrittenAtomic::Rollback) {
+        if !matches!(group.atomic, Atomic::Guarded | Atomic::Rollback) {
             let message = "require is asked before anything runs, and this group does not ask";
             errors.add(&at, message, "atomic = \"guarded\" or \"rollback\", or no such key");
         } else if group.on_unsupported == OnUnsupported::Transaction {

@@ -2,8 +2,8 @@
 
 use super::*;
 use crate::policy::rule::{
-    GuardAction, Mode, OnDuplicate, OnUnsupported, WrittenAtomic, WrittenCompress, WrittenExpect, WrittenGroup, WrittenGuard,
-    WrittenMember, WrittenOrder, WrittenPipeline,
+    Atomic, GuardAction, Mode, OnDuplicate, OnUnsupported, Order, WrittenCompress, WrittenExpect, WrittenGroup, WrittenGuard,
+    WrittenMember, WrittenPipeline,
 };
 
 fn group(commands: &[&str]) -> WrittenGroup {
@@ -81,7 +81,7 @@ fn sixteen_captures_fit_in_a_group_and_a_seventeenth_does_not() {
 
 #[test]
 fn a_guarded_group_has_only_members_that_can_be_predicted() {
-    let guarded = |members: &[&str]| WrittenGroup { atomic: WrittenAtomic::Guarded, ..group(members) };
+    let guarded = |members: &[&str]| WrittenGroup { atomic: Atomic::Guarded, ..group(members) };
     assert_eq!(with_groups(vec![guarded(&["SETEX a 5 *", "INCR b", "XADD s ..."])]), []);
     let (path, text) = only(with_groups(vec![guarded(&["SET a *", "SORT b ..."])]));
     assert_eq!(path, "group[0].commands[1]");
@@ -90,7 +90,7 @@ fn a_guarded_group_has_only_members_that_can_be_predicted() {
 
 /// The error of a guarded group whose second member requires this.
 fn require_error(template: &str, require: &str, of: WrittenGroup) -> (String, String) {
-    let mut written = WrittenGroup { atomic: WrittenAtomic::Guarded, ..of };
+    let mut written = WrittenGroup { atomic: Atomic::Guarded, ..of };
     let member = WrittenMember { template: template.into(), require: Some(require.into()), ..WrittenMember::default() };
     written.commands.as_mut().expect("members").push(member);
     only(with_groups(vec![written]))
@@ -100,7 +100,7 @@ fn require_error(template: &str, require: &str, of: WrittenGroup) -> (String, St
 fn what_a_member_requires_must_be_something_that_can_be_asked() {
     let one = || group(&["SET a:{x} *"]);
     let good = |require: &str| {
-        let mut written = WrittenGroup { atomic: WrittenAtomic::Guarded, ..one() };
+        let mut written = WrittenGroup { atomic: Atomic::Guarded, ..one() };
         let member = WrittenMember { template: "DEL b:{y}".into(), require: Some(require.into()), ..WrittenMember::default() };
         written.commands.as_mut().expect("members").push(member);
         with_groups(vec![written])
@@ -122,7 +122,7 @@ fn what_a_member_requires_must_be_something_that_can_be_asked() {
 #[test]
 fn only_a_guarded_group_asks_what_is_required() {
     let member = WrittenMember { template: "DEL b".into(), require: Some("exists".into()), ..WrittenMember::default() };
-    for atomic in [WrittenAtomic::Transaction, WrittenAtomic::Observe] {
+    for atomic in [Atomic::Transaction, Atomic::Observe] {
         let commands = Some(vec![member.clone(), member.clone()]);
         let errors = with_groups(vec![WrittenGroup { name: "g".into(), atomic, commands, ..WrittenGroup::default() }]);
         assert!(errors.len() == 2 && errors[0].message.contains("does not ask"), "{errors:?}");
@@ -131,7 +131,7 @@ fn only_a_guarded_group_asks_what_is_required() {
 
 #[test]
 fn a_group_that_is_applied_once_says_which_are_the_same() {
-    let base = || WrittenGroup { atomic: WrittenAtomic::Guarded, ..group(&["SET a:{x} *", "SET b {y}", "GET c:{z}"]) };
+    let base = || WrittenGroup { atomic: Atomic::Guarded, ..group(&["SET a:{x} *", "SET b {y}", "GET c:{z}"]) };
     let once = |key: &str| WrittenGroup { once: Some("10m".into()), once_key: Some(key.into()), ..base() };
     let optional = |key| {
         let mut written = once(key);
@@ -146,7 +146,7 @@ fn a_group_that_is_applied_once_says_which_are_the_same() {
         (WrittenGroup { once: None, ..once("{x}") }, "once_key", "says something of groups with once"),
         (WrittenGroup { on_duplicate: OnDuplicate::Replay, ..base() }, "on_duplicate", "says something of groups with once"),
         (WrittenGroup { once: Some("soon".into()), ..once("{x}") }, "once", "is no duration"),
-        (WrittenGroup { atomic: WrittenAtomic::Transaction, ..once("{x}") }, "once", "does not ask"),
+        (WrittenGroup { atomic: Atomic::Transaction, ..once("{x}") }, "once", "does not ask"),
         (WrittenGroup { on_unsupported: OnUnsupported::Transaction, ..once("{x}") }, "on_unsupported", "applied again"),
         (once("{w}"), "once_key", "no member captures `w`"),
         (once("x"), "once_key", "has no capture"),
@@ -165,7 +165,7 @@ fn what_to_do_without_a_preflight_is_a_question_for_guarded_groups_only() {
     let on_unsupported = OnUnsupported::Transaction;
     let written = WrittenGroup { on_unsupported, ..group(&["SET a *", "SET b *"]) };
     assert_eq!(only(with_groups(vec![written])).0, "group[0].on_unsupported");
-    let atomic = WrittenAtomic::Guarded;
+    let atomic = Atomic::Guarded;
     assert_eq!(with_groups(vec![WrittenGroup { on_unsupported, atomic, ..group(&["SET a *", "SET b *"]) }]), []);
 }
 
@@ -182,23 +182,23 @@ fn a_guard_prefix_is_plain() {
 
 #[test]
 fn a_group_that_is_rolled_back_has_only_members_that_can_be_undone() {
-    let rolled = |members: &[&str]| WrittenGroup { atomic: WrittenAtomic::Rollback, ..group(members) };
+    let rolled = |members: &[&str]| WrittenGroup { atomic: Atomic::Rollback, ..group(members) };
     assert_eq!(with_groups(vec![rolled(&["EVAL * 1 a", "SORT l STORE m", "XADD s ..."])]), []);
     for (member, why) in [("PUBLISH c *", "cannot be taken back"), ("FLUSHALL", "whole databases"), ("MOVE k 1", "elsewhere")] {
         let (path, text) = only(with_groups(vec![rolled(&["SET a *", member])]));
         assert!(path == "group[0].commands[1]" && text.contains("cannot be rolled back") && text.contains(why), "{path}: {text}");
     }
     let limit = |atomic| WrittenGroup { atomic, rollback_bytes_max: Some(5), ..group(&["SET a *", "SET b *"]) };
-    assert_eq!(with_groups(vec![limit(WrittenAtomic::Rollback)]), []);
-    assert_eq!(only(with_groups(vec![limit(WrittenAtomic::Guarded)])).0, "group[0].rollback_bytes_max");
+    assert_eq!(with_groups(vec![limit(Atomic::Rollback)]), []);
+    assert_eq!(only(with_groups(vec![limit(Atomic::Guarded)])).0, "group[0].rollback_bytes_max");
 }
 
 #[test]
 fn what_is_only_observed_has_no_marker() {
     let written = |atomic| WrittenGroup { resolve: true, atomic, ..group(&["SET a *", "SET b *"]) };
-    assert_eq!(with_groups(vec![written(WrittenAtomic::Transaction)]), []);
-    assert_eq!(with_groups(vec![written(WrittenAtomic::Guarded)]), []);
-    let (path, text) = only(with_groups(vec![written(WrittenAtomic::Observe)]));
+    assert_eq!(with_groups(vec![written(Atomic::Transaction)]), []);
+    assert_eq!(with_groups(vec![written(Atomic::Guarded)]), []);
+    let (path, text) = only(with_groups(vec![written(Atomic::Observe)]));
     assert!(path == "group[0].resolve" && text.contains("resolve needs a transaction"), "{path} {text}");
 }
 
@@ -280,13 +280,13 @@ fn sixty_four_members_and_eight_optional_ones_fit_and_no_more() {
 
 #[test]
 fn sixteen_members_may_come_in_any_order_and_no_more() {
-    let of = |count: usize| with_groups(vec![WrittenGroup { order: WrittenOrder::Any, ..group(&vec!["SET a *"; count]) }]);
+    let of = |count: usize| with_groups(vec![WrittenGroup { order: Order::Any, ..group(&vec!["SET a *"; count]) }]);
     assert_eq!(of(16), []);
     let (path, text) = only(of(17));
     assert_eq!(path, "group[0].commands");
     assert!(text.contains("17 members, which may come in any order (expected at most 16)"), "{text}");
     let keys = WrittenGroup { name: "g".into(), keys: Some(vec!["a:*".into()]), ..WrittenGroup::default() };
-    assert_eq!(only(with_groups(vec![WrittenGroup { order: WrittenOrder::Any, ..keys }])).0, "group[0].order");
+    assert_eq!(only(with_groups(vec![WrittenGroup { order: Order::Any, ..keys }])).0, "group[0].order");
 }
 
 #[test]
@@ -354,7 +354,7 @@ fn a_required_value_is_of_keys_that_are_not_compressed() {
             ..WrittenMember::default()
         };
         let commands = Some(vec![member("SET other:{id} *", None), member(template, Some(require))]);
-        let group = WrittenGroup { name: "g".into(), commands, atomic: WrittenAtomic::Guarded, ..WrittenGroup::default() };
+        let group = WrittenGroup { name: "g".into(), commands, atomic: Atomic::Guarded, ..WrittenGroup::default() };
         let compress = WrittenCompress { name: "pages".into(), keys: vec!["page:*".into()], ..WrittenCompress::default() };
         let written = Written { groups: vec![group], compresses: vec![compress], ..Written::default() };
         compile(&written, &Table::builtin()).err().unwrap_or_default()

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::command::written::WrittenRequest;
-use crate::policy::rule::{Unlink, Written, WrittenGroup, WrittenMember, WrittenOrder};
+use crate::policy::rule::{Order, Unlink, Written, WrittenGroup, WrittenMember};
 use crate::policy::walk::Member;
 use crate::policy::{Policy, compile};
 
@@ -338,7 +338,7 @@ fn unlink_is_del_where_the_rule_says_so() {
 }
 
 fn in_any_order(members: &[&str]) -> Policy {
-    policy(vec![WrittenGroup { order: WrittenOrder::Any, ..templates(members) }])
+    policy(vec![WrittenGroup { order: Order::Any, ..templates(members) }])
 }
 
 #[test]

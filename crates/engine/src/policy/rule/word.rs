@@ -13,7 +13,7 @@ pub trait Word: Copy + Sized + 'static {
 }
 
 macro_rules! words {
-    ($(#[$doc:meta])* $name:ident { $($(#[$variant_doc:meta])* $variant:ident = $word:literal,)+ }) => {
+    ($($(#[$doc:meta])* $name:ident { $($(#[$variant_doc:meta])* $variant:ident = $word:literal,)+ })+) => {$(
         $(#[$doc])*
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
         pub enum $name { $($(#[$variant_doc])* $variant,)+ }
@@ -23,7 +23,7 @@ macro_rules! words {
                 match self { $(Self::$variant => $word,)+ }
             }
         }
-    };
+    )+};
 }
 
 words! {
@@ -35,9 +35,7 @@ words! {
         /// They only report.
         Observe = "observe",
     }
-}
 
-words! {
     /// How violations name the key that they are about.
     KeyForm {
         /// Not at all.
@@ -48,11 +46,9 @@ words! {
         /// As it is.
         Full = "full",
     }
-}
 
-words! {
     /// The level of atomicity that was asked for.
-    WrittenAtomic {
+    Atomic {
         /// It is passed on untouched; each partial failure is reported.
         Observe = "observe",
         /// It is sent as one MULTI .. EXEC.
@@ -63,9 +59,7 @@ words! {
         /// The same, put back as it was where a member has failed.
         Rollback = "rollback",
     }
-}
 
-words! {
     /// What a client is told when only a part of its group was applied.
     OnPartial {
         /// The replies as Redis gave them; the failure is reported.
@@ -74,20 +68,16 @@ words! {
         /// Every member answers `-PARTIAL`.
         Fail = "fail",
     }
-}
 
-words! {
     /// In which order a group's members may come.
-    WrittenOrder {
+    Order {
         /// As they are written.
         #[default]
         Written = "written",
         /// In any.
         Any = "any",
     }
-}
 
-words! {
     /// What becomes of the commands that stand between a group's members.
     Between {
         /// They go in its transaction, in their place.
@@ -96,9 +86,7 @@ words! {
         /// Those on other keys pass the members that wait.
         Pass = "pass",
     }
-}
 
-words! {
     /// What happens to a reply that is not what a rule expects.
     ExpectAction {
         /// It is reported.
@@ -107,9 +95,7 @@ words! {
         /// The client gets an error in its place.
         Fail = "fail",
     }
-}
 
-words! {
     /// What happens to a command that its guard does not let pass.
     GuardAction {
         /// It is reported.
@@ -118,18 +104,14 @@ words! {
         /// It is answered with an error and not sent.
         Reject = "reject",
     }
-}
 
-words! {
     /// What the replies of a group's members must have in common.
     Agree {
         /// They are the same bytes.
         #[default]
         All = "all",
     }
-}
 
-words! {
     /// Whether UNLINK counts as DEL in a group's members.
     Unlink {
         /// It is a command of its own.
@@ -138,9 +120,7 @@ words! {
         /// Either is taken where the other is written.
         AsDel = "as-del",
     }
-}
 
-words! {
     /// What happens to a write that leaves a key without the TTL it must have.
     TtlAction {
         /// It is reported.
@@ -151,9 +131,7 @@ words! {
         /// The TTL is added.
         Fix = "fix",
     }
-}
 
-words! {
     /// What becomes of a guarded group where its preflight cannot run.
     OnUnsupported {
         /// Every member answers an error.
@@ -162,9 +140,7 @@ words! {
         /// It goes out as a transaction.
         Transaction = "transaction",
     }
-}
 
-words! {
     /// What becomes of a group whose keys lie in several slots of a cluster.
     OnCrossSlot {
         /// Every member answers an error.
@@ -173,9 +149,7 @@ words! {
         /// It goes out without its transaction, and is told.
         Observe = "observe",
     }
-}
 
-words! {
     /// What the members of a group are answered that was applied before.
     OnDuplicate {
         /// `-DUPLICATE`.
@@ -184,9 +158,7 @@ words! {
         /// What they were answered the first time.
         Replay = "replay",
     }
-}
 
-words! {
     /// What a read is answered while there is no server.
     DegradedReads {
         /// An error.
@@ -195,9 +167,7 @@ words! {
         /// As if its keys were not there.
         Nil = "nil",
     }
-}
 
-words! {
     /// What a write is answered while there is no server.
     DegradedWrites {
         /// An error.
@@ -206,9 +176,7 @@ words! {
         /// `+OK`, and it is forgotten.
         Ok = "ok",
     }
-}
 
-words! {
     /// Where a relation's things are.
     PlaceKind {
         /// The key itself.
@@ -223,9 +191,7 @@ words! {
         /// Of a string.
         Value = "value",
     }
-}
 
-words! {
     /// What a repair does with what is broken.
     Repair {
         /// It only reports.
@@ -236,9 +202,7 @@ words! {
         /// It deletes the key.
         Delete = "delete",
     }
-}
 
-words! {
     /// How long what refers lives beside what it needs.
     TtlBound {
         /// At least as long.
@@ -247,9 +211,7 @@ words! {
         /// At most as long.
         AtMost = "at-most",
     }
-}
 
-words! {
     /// What compresses values.
     Algorithm {
         /// Zstandard.
@@ -258,9 +220,7 @@ words! {
         /// LZ4.
         Lz4 = "lz4",
     }
-}
 
-words! {
     /// What becomes of scripts on keys whose values may be compressed.
     Scripts {
         /// They are refused.

@@ -167,7 +167,7 @@ fn all_behind_a_beginning_waits_with_it() {
 #[test]
 fn nothing_is_carried_with_a_group_that_is_rolled_back() {
     let rolled_back = |lines: &[&str]| {
-        let atomic = WrittenAtomic::Rollback;
+        let atomic = Atomic::Rollback;
         client(vec![WrittenGroup { atomic, ..group("g", &["SET a:{n} *", "SET b:{n} *"]) }]).plan(lines, false)
     };
     let plan = rolled_back(&["SET a:1 v", "GET x", "SET b:1 v"]);
@@ -178,7 +178,7 @@ fn nothing_is_carried_with_a_group_that_is_rolled_back() {
 
 #[test]
 fn a_guarded_group_is_refused_alone_and_the_others_are_planned_again() {
-    let guarded = |name: &str, members: &[&str]| WrittenGroup { atomic: WrittenAtomic::Guarded, ..group(name, members) };
+    let guarded = |name: &str, members: &[&str]| WrittenGroup { atomic: Atomic::Guarded, ..group(name, members) };
     let groups = || vec![guarded("g", &["SADD a:{n} *", "EXPIRE a:{n} *"]), group("pair", &["SET c:{n} *", "SET d:{n} *"])];
     let plan = client(groups()).plan(&["SADD a:1 x", "SET c:1 v", "EXPIRE a:1 no", "GET x", "SET d:1 v"], false);
     assert_eq!(shapes(&plan), [Shape::RefuseGroup { members: 0..2, group: 0 }, span(&[1, 3, 4], &[(1, &[0, 2])])]);
@@ -189,7 +189,7 @@ fn a_guarded_group_is_refused_alone_and_the_others_are_planned_again() {
 
 #[test]
 fn what_is_refused_within_a_transaction_neither_waits_nor_goes_again() {
-    let guarded = |name: &str, members: &[&str]| WrittenGroup { atomic: WrittenAtomic::Guarded, ..group(name, members) };
+    let guarded = |name: &str, members: &[&str]| WrittenGroup { atomic: Atomic::Guarded, ..group(name, members) };
     let groups = vec![guarded("g", &["SADD a:{n} *", "EXPIRE a:{n} *"]), group("pair", &["SET c:{n} *", "SET d:{n} *"])];
     let plan = client(groups).plan(&["SET c:2 v", "SADD a:1 x", "GET x", "EXPIRE a:1 no", "SET d:2 v", "SET c:3 v"], false);
     assert_eq!(shapes(&plan), [Shape::RefuseGroup { members: 0..2, group: 0 }, span(&[0, 2, 4], &[(1, &[0, 2])])]);
@@ -198,7 +198,7 @@ fn what_is_refused_within_a_transaction_neither_waits_nor_goes_again() {
 
 #[test]
 fn a_refused_member_behind_what_is_planned_is_done_with() {
-    let guarded = |name: &str, members: &[&str]| WrittenGroup { atomic: WrittenAtomic::Guarded, ..group(name, members) };
+    let guarded = |name: &str, members: &[&str]| WrittenGroup { atomic: Atomic::Guarded, ..group(name, members) };
     let groups = vec![guarded("g", &["SADD a:{n} *", "EXPIRE a:{n} *"]), group("pair", &["SET c:{n} *", "SET d:{n} *"])];
     let lines = ["SADD a:1 x", "SET c:1 v", "GET x", "SET d:1 v", "GET z", "EXPIRE a:1 no", "GET y"];
     let plan = client(groups).plan(&lines, false);

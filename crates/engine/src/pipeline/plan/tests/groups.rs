@@ -14,7 +14,7 @@ fn a_group_is_wrapped_between_its_neighbours() {
 fn guarded(on_unsupported: OnUnsupported) -> Client {
     let member = |text: &str| WrittenMember { template: text.to_owned(), ..WrittenMember::default() };
     let commands = Some(vec![member("SET a ..."), member("SADD b *")]);
-    let atomic = WrittenAtomic::Guarded;
+    let atomic = Atomic::Guarded;
     let group = WrittenGroup { name: "g".to_owned(), atomic, on_unsupported, commands, ..WrittenGroup::default() };
     Client::new(&Written { groups: vec![group], ..Written::default() })
 }
