@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use super::{Before, Refused};
+use crate::pipeline::guard::Guard;
 use crate::pipeline::in_doubt::takes_marker;
 use crate::pipeline::plan::{Gathered, Planner, Span, SpanGroup, Step};
 use crate::pipeline::refusal::Refusal;
@@ -59,7 +60,13 @@ impl Planner<'_> {
         let is_bare = preflight.is_none() && added.injected.is_empty() && !groups.iter().any(is_marked);
         self.reads_ahead = self.rules.reads_ahead && !self.rules.slots && is_bare;
         let all = first..self.plan.members.len();
-        let step = Step::Span(Box::new(Span { commands: all, groups, observed, preflight: preflight.map(Box::new), added }));
+        let step = Step::Span(Box::new(Span {
+            commands: all,
+            groups,
+            observed,
+            guard: preflight.map(|preflight| Box::new(Guard::new(preflight))),
+            added,
+        }));
         self.with_probes(commands.iter().copied(), step);
         self.fenced = true;
         if is_part {
