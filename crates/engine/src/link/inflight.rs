@@ -124,7 +124,6 @@ impl<R> Inflight<R> {
     }
 
     /// Records that `bytes` more bytes were queued, for which `recipient` expects the replies in `owed`.
-    #[inline]
     pub fn push(&mut self, recipient: R, owed: Owed, bytes: usize, read_at: Instant, deadline: Option<Instant>) {
         let start = self.queued;
         self.queued += bytes as u64;

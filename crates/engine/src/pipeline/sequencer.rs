@@ -109,7 +109,6 @@ impl Sequencer {
     }
 
     /// Once no reply is owed, the room that a burst has taken goes.
-    #[inline]
     pub fn shrink(&mut self) {
         if self.queue.is_empty() && self.queue.capacity() > IDLE_SLOTS_MAX {
             self.queue = VecDeque::new();
