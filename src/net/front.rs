@@ -21,6 +21,14 @@ pub trait Front {
     /// The client is gone.
     fn poll_read(&mut self, cx: &mut Context<'_>, buffer: &mut BytesMut) -> Poll<io::Result<usize>>;
 
+    /// The same for a task that has just been woken, but nobody is woken where nothing is there.
+    ///
+    /// # Errors
+    /// `WouldBlock` where nothing was read; any other: the client is gone.
+    fn try_read(&self, _buffer: &mut BytesMut) -> io::Result<usize> {
+        Err(io::ErrorKind::WouldBlock.into())
+    }
+
     /// Takes what the client is answered, as far as there is room.
     ///
     /// # Errors
@@ -68,6 +76,10 @@ pub trait Front {
 impl Front for Stream {
     fn poll_read(&mut self, cx: &mut Context<'_>, buffer: &mut BytesMut) -> Poll<io::Result<usize>> {
         poll_read_buf(Pin::new(self), cx, buffer)
+    }
+
+    fn try_read(&self, buffer: &mut BytesMut) -> io::Result<usize> {
+        Stream::try_read(self, buffer)
     }
 
     fn poll_write(&mut self, cx: &mut Context<'_>, replies: &[u8]) -> Poll<io::Result<usize>> {

@@ -5,6 +5,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Instant;
 
+use bytes::BytesMut;
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf, Ready};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::TlsStream;
@@ -121,6 +122,35 @@ impl Stream {
     pub fn may_read(&self, cx: &mut Context<'_>) -> bool {
         // What TLS' socket has given may not have been read yet.
         plain!(self, socket, socket.poll_read_ready(cx).is_ready(), true)
+    }
+
+    /// Reads what has come, for a task that has just been woken: whether it is still its turn is not asked, which the next
+    /// read does. What is no plain socket gives nothing so.
+    ///
+    /// # Errors
+    /// `WouldBlock` where nothing is there; the socket's own.
+    pub fn try_read(&self, buffer: &mut BytesMut) -> io::Result<usize> {
+        let room = buffer.capacity() - buffer.len();
+        let read = match self {
+            Stream::Tcp(socket) => socket.try_read_buf(buffer),
+            Stream::Unix(socket) => socket.try_read_buf(buffer),
+            Stream::Tls(_) => Err(io::ErrorKind::WouldBlock.into()),
+        }?;
+        if (1..room).contains(&read) {
+            self.note_drained();
+        }
+        Ok(read)
+    }
+
+    /// A read that was shorter than its buffer has drained the socket: the next one need not find that out.
+    fn note_drained(&self) {
+        let drained = || Err::<(), _>(io::ErrorKind::WouldBlock.into());
+        // It is this answer that the runtime takes note of.
+        let _ = match self {
+            Stream::Tcp(socket) => socket.try_io(Interest::READABLE, drained),
+            Stream::Unix(socket) => socket.try_io(Interest::READABLE, drained),
+            Stream::Tls(_) => Ok(()),
+        };
     }
 
     /// Writes what the socket takes at once, without asking whether it is the task's turn: a task that writes for many
@@ -249,5 +279,43 @@ impl AsyncWrite for Stream {
             Stream::Unix(socket) => Pin::new(socket).poll_shutdown(cx),
             Stream::Tls(stream) => Pin::new(&mut **stream).poll_shutdown(cx),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::AsyncWriteExt;
+
+    #[tokio::test]
+    async fn what_a_read_has_drained_is_not_looked_at_again_before_more_has_come() {
+        let (near, mut far) = UnixStream::pair().expect("a pair");
+        let mut near = Stream::Unix(near);
+        let mut cx = Context::from_waker(Waker::noop());
+        let mut buffer = BytesMut::with_capacity(64);
+        for _ in 0..2 {
+            far.write_all(b"PING\r\n").await.expect("it is written");
+            std::future::poll_fn(|cx| if near.may_read(cx) { Poll::Ready(()) } else { Poll::Pending }).await;
+            assert_eq!(near.try_read(&mut buffer).expect("it has come"), 6);
+            assert!(!near.may_read(&mut cx), "the read was shorter than its room");
+            let again = near.try_read(&mut buffer).map_err(|error| error.kind());
+            assert_eq!(again, Err(io::ErrorKind::WouldBlock));
+        }
+        drop(far);
+        let end = std::future::poll_fn(|cx| tokio_util::io::poll_read_buf(Pin::new(&mut near), cx, &mut buffer)).await;
+        assert_eq!(end.expect("it has ended"), 0);
+        assert_eq!(near.try_read(&mut buffer).expect("it has ended"), 0);
+    }
+
+    #[tokio::test]
+    async fn a_read_that_fills_its_room_leaves_the_rest_to_the_next() {
+        let (near, mut far) = UnixStream::pair().expect("a pair");
+        let near = Stream::Unix(near);
+        let mut cx = Context::from_waker(Waker::noop());
+        far.write_all(b"PING\r\nPING\r\n").await.expect("it is written");
+        std::future::poll_fn(|cx| if near.may_read(cx) { Poll::Ready(()) } else { Poll::Pending }).await;
+        let mut buffer = BytesMut::with_capacity(8);
+        assert_eq!(near.try_read(&mut buffer).expect("it has come"), buffer.capacity());
+        assert!(near.may_read(&mut cx));
     }
 }

@@ -36,7 +36,7 @@ impl Planned<'_> {
         let groups = if count == 1 { "one group".to_owned() } else { format!("{count} groups") };
         page.line(1, format_args!("{groups} in one transaction, nothing changes places, on {connection}:"));
         let numbers = self.numbers(commands);
-        let (lead, assertion) = match &span.preflight {
+        let (lead, assertion) = match &span.guard {
             Some(_) => ("WATCH guard keys.., EVAL preflight, ", "EVAL assert_guard, "),
             None => ("", ""),
         };

@@ -52,7 +52,7 @@ impl Connection {
         while !self.input.ended && self.exchange.ended().is_none() {
             self.input.bytes.clear();
             self.input.bytes.reserve(READ_BYTES / 4);
-            match self.exchange.poll_read(&mut self.input.bytes, cx) {
+            match self.exchange.poll_read(&mut self.input.bytes, false, cx) {
                 Poll::Ready(Ok(read)) => self.input.ended = read == 0,
                 Poll::Ready(Err(_)) => self.exchange.end(End::Gone),
                 Poll::Pending => return,

@@ -46,7 +46,7 @@ impl Connection {
         let little = left_of_little.unwrap_or(READ_BYTES).min(READ_BYTES / 4);
         self.input.bytes.reserve(if self.input.is_streaming() { 4 * READ_BYTES } else { little });
         let room = self.input.bytes.capacity() - self.input.bytes.len();
-        match self.exchange.poll_read(&mut self.input.bytes, cx) {
+        match self.exchange.poll_read(&mut self.input.bytes, is_woken, cx) {
             Poll::Ready(Ok(0)) => {
                 self.input.ended = true;
                 Poll::Ready(Event::Read)

@@ -9,7 +9,6 @@ use super::send::{Marked, Sending};
 use respguard_engine::link::owed::Owed;
 use respguard_engine::pipeline::failure_tracker::{FailureTracker, Scope};
 use respguard_engine::pipeline::group::{CarriedGroup, Members, WrappedGroup};
-use respguard_engine::pipeline::guard::Guard;
 use respguard_engine::pipeline::in_doubt::mark;
 use respguard_engine::pipeline::plan::{Added, Span, SpanGroup};
 use respguard_engine::pipeline::wire::Injected;
@@ -30,7 +29,7 @@ impl Exchange {
         self: &Rc<Self>,
         sending: &Sending<'_>,
         commands: &[usize],
-        Span { groups, observed, preflight, added, .. }: Span,
+        Span { groups, observed, mut guard, added, .. }: Span,
         resolved: Option<Marked>,
     ) {
         let Sending { link, policy, batch, .. } = *sending;
@@ -41,37 +40,36 @@ impl Exchange {
         let count = u32::try_from(commands.len()).unwrap_or(u32::MAX);
         let own = |behind, request| Injected { behind, request, ttl_fix: None };
         let mark = resolved.as_ref().map(|(marker, _)| own(count, mark(marker, timing.request_timeout)));
-        let guard = preflight.map(|preflight| (self.context.guards.next(&policy.guard_prefix, preflight.key()), preflight));
-        let first = guard.as_ref().map(|(name, _)| own(0, assert_guard(name)));
-        let once = guard.as_ref().and_then(|(_, preflight)| preflight.is_once());
+        let preflight = guard.as_ref().map(|guard| guard.preflight());
+        let named = preflight.map(|preflight| (self.context.guards.next(&policy.guard_prefix, preflight.key()), preflight));
+        let first = named.as_ref().map(|(name, _)| own(0, assert_guard(name)));
+        let once = named.as_ref().and_then(|(_, preflight)| preflight.is_once());
         let once = once.map(|once| (once, self.context.guards.id()));
         let once = once.map(|(once, id)| (own(0, once.mark(&id)), id));
         let (mark_once, id) = once.unzip();
         let injected: Vec<_> = first.into_iter().chain(mark_once).chain(injected).chain(mark).collect();
         let mut request = Vec::with_capacity(1024);
-        if let Some((name, preflight)) = &guard {
+        if let Some((name, preflight)) = &named {
             preflight.write(name, &mut request);
         }
+        let name = named.map(|(name, _)| name);
         sending.transaction(commands, &injected).iter().for_each(|part| request.extend_from_slice(part));
         self.follow_ups.set_timeout(timing.request_timeout);
         let mut wrapped = self.wrap_span(sending, commands, (&groups, &observed), ids);
         wrapped.with_injected(&injected).checked(checks).ttl_fixed(ttl_fixed);
         let mut state = self.state.borrow_mut();
-        let wrapped = match guard {
-            Some((name, preflight)) => {
-                let kept = if request.len() <= RESENT_BYTES_MAX { request.clone() } else { Vec::new() };
-                let replays = |group: &SpanGroup| {
-                    let once = policy.groups()[group.group].once.as_ref();
-                    group.guarded && once.is_some_and(|once| once.on_duplicate == OnDuplicate::Replay)
-                };
-                let guard = Guard::new(*preflight, name).sent_as(kept);
-                wrapped.with_guard(match id.filter(|_| groups.iter().any(replays)) {
-                    Some(id) => guard.keeping(id, state.session.protocol),
-                    None => guard,
-                })
+        if let Some((guard, name)) = guard.as_mut().zip(name) {
+            guard.send_as(name);
+            guard.keep_request(if request.len() <= RESENT_BYTES_MAX { request.clone() } else { Vec::new() });
+            let replays = |group: &SpanGroup| {
+                let once = policy.groups()[group.group].once.as_ref();
+                group.guarded && once.is_some_and(|once| once.on_duplicate == OnDuplicate::Replay)
+            };
+            if let Some(id) = id.filter(|_| groups.iter().any(replays)) {
+                guard.keep_answer(id, state.session.protocol);
             }
-            None => wrapped,
-        };
+        }
+        wrapped.guarded(guard);
         if let Some(resolved) = resolved {
             return self.send_marked(sending, &mut state, (commands, wrapped), resolved, request);
         }

@@ -16,7 +16,7 @@ impl Exchange {
         loop {
             scratch.clear();
             scratch.reserve(crate::net::context::READ_BYTES / 4);
-            let read = std::future::poll_fn(|cx| self.poll_read(scratch, cx));
+            let read = std::future::poll_fn(|cx| self.poll_read(scratch, false, cx));
             let pause = deadline.min(tokio::time::Instant::now() + LINGER_PAUSE);
             if !matches!(tokio::time::timeout_at(pause, read).await, Ok(Ok(1..))) {
                 return;

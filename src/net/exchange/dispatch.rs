@@ -85,11 +85,11 @@ impl Exchange {
                     self.context.metrics.command(batch.id(command).index());
                     self.answer_in(sending.places.of(command), reply);
                 }
-                Step::Guard { members, group, preflight, added } => {
+                Step::Guard { members, group, guard, added } => {
                     let (members, rule) = (&all_members[members], &policy.groups()[group]);
                     let marked = self.marker(&sending, members, rule).map(|marker| (marker, questions(&mut steps)));
                     let added = added.map_or_else(Added::default, |added| *added);
-                    self.send_guarded(&sending, members, group, *preflight, added, marked);
+                    self.send_guarded(&sending, members, group, guard, added, marked);
                 }
                 Step::Span(span) => {
                     let commands = &all_members[span.commands.clone()];

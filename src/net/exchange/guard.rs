@@ -20,8 +20,8 @@ use respguard_engine::pipeline::plan::Added;
 use respguard_engine::pipeline::refusal::Refusal;
 use respguard_engine::pipeline::wire::Injected;
 use respguard_engine::policy::OnDuplicate;
+use respguard_engine::preflight::Ability;
 use respguard_engine::preflight::request::assert_guard;
-use respguard_engine::preflight::{Ability, Preflight};
 
 impl Exchange {
     pub(super) fn send_guarded(
@@ -29,7 +29,7 @@ impl Exchange {
         sending: &Sending<'_>,
         commands: &[usize],
         index: usize,
-        mut preflight: Preflight,
+        mut guard: Box<Guard>,
         Added { injected, rule: ttl_fixed, checks }: Added,
         resolved: Option<Marked>,
     ) {
@@ -37,28 +37,29 @@ impl Exchange {
         let timing = sending.timing_of(commands);
         let members: Members = commands.iter().map(|&at| batch.id(at)).collect();
         members.iter().for_each(|id| self.context.metrics.command(id.index()));
-        let guard = self.context.guards.next(&policy.guard_prefix, preflight.key());
+        let name = self.context.guards.next(&policy.guard_prefix, guard.preflight().key());
         let count = u32::try_from(commands.len()).unwrap_or(u32::MAX);
         let mark = resolved.as_ref().map(|(marker, _)| mark(marker, timing.request_timeout));
         if let Some((marker, _)) = &resolved {
-            preflight.keep_too(marker);
+            guard.keep_too(marker);
         }
-        if let Some(marker) = preflight.is_once().map(|once| once.marker().to_vec()) {
-            preflight.keep_too(&marker);
+        if let Some(marker) = guard.preflight().is_once().map(|once| once.marker().to_vec()) {
+            guard.keep_too(&marker);
         }
+        let preflight = guard.preflight();
         let own = |behind, request| Injected { behind, request, ttl_fix: None };
         let last = mark.map(|request| own(count, request));
-        let finish = preflight.rolls_back().map(|rollback| own(count, rollback.finish(&guard)));
-        let first = own(0, preflight.rolls_back().map_or_else(|| assert_guard(&guard), |rollback| rollback.count(&guard)));
+        let finish = preflight.rolls_back().map(|rollback| own(count, rollback.finish(&name)));
+        let first = own(0, preflight.rolls_back().map_or_else(|| assert_guard(&name), |rollback| rollback.count(&name)));
         let once = preflight.is_once().map(|once| (once, self.context.guards.id()));
         let once = once.map(|(once, id)| (Injected { behind: 0, request: once.mark(&id), ttl_fix: None }, id));
         let (mark_once, id) = once.unzip();
         let injected: SmallVec<[_; 2]> =
             std::iter::once(first).chain(mark_once).chain(injected).chain(last).chain(finish).collect();
         let parts = sending.transaction(commands, &injected);
-        let room = preflight.bytes(&guard) + parts.iter().map(|part| part.len()).sum::<usize>();
+        let room = preflight.bytes(&name) + parts.iter().map(|part| part.len()).sum::<usize>();
         let mut request = Vec::with_capacity(room);
-        preflight.write(&guard, &mut request);
+        preflight.write(&name, &mut request);
         parts.iter().for_each(|part| request.extend_from_slice(part));
         self.follow_ups.set_timeout(timing.request_timeout);
         let mut state = self.state.borrow_mut();
@@ -68,17 +69,16 @@ impl Exchange {
         wrapped.with_injected(&injected).checked(checks).ttl_fixed(ttl_fixed);
         wrapped.expecting(expectations).naming(sending.keys(commands.iter().copied()));
         let replays = rule.once.as_ref().is_some_and(|once| once.on_duplicate == OnDuplicate::Replay);
-        let guard = Guard::new(preflight, guard);
-        let guard = match id.filter(|_| replays) {
-            Some(id) => guard.keeping(id, state.session.protocol),
-            None => guard,
-        };
+        guard.send_as(name);
+        if let Some(id) = id.filter(|_| replays) {
+            guard.keep_answer(id, state.session.protocol);
+        }
         if let Some(resolved) = resolved {
-            let kept = if request.len() <= RESENT_BYTES_MAX { request.clone() } else { Vec::new() };
-            let wrapped = wrapped.with_guard(guard.sent_as(kept));
+            guard.keep_request(if request.len() <= RESENT_BYTES_MAX { request.clone() } else { Vec::new() });
+            wrapped.guarded(Some(guard));
             return self.send_marked(sending, &mut state, (commands, wrapped), resolved, request);
         }
-        let wrapped = wrapped.with_guard(guard);
+        wrapped.guarded(Some(guard));
         let frames = wrapped.frames();
         let seq = state.slots.push_group(sending.places.of_all(commands).as_deref(), wrapped);
         self.send(link, &mut state, &[&request], Owed::request(seq, frames), timing.times());

@@ -285,9 +285,11 @@ impl Exchange {
     }
 
     /// The client's task runs on `cx`: wakes go there, and what is ready for the client is written.
+    #[inline]
     pub fn attach(&self, cx: &mut TaskContext<'_>) {
         self.task.register(cx);
-        if let Poll::Ready(Err(_)) = self.poll_flush(cx) {
+        let has_nothing_to_write = self.has_nothing_to_write(&self.state.borrow());
+        if !has_nothing_to_write && matches!(self.poll_flush_out(cx), Poll::Ready(Err(_))) {
             self.end(End::Gone);
         }
     }
@@ -297,9 +299,14 @@ impl Exchange {
         self.task.wake();
     }
 
-    /// Reads what the client sent into `buffer`.
-    pub fn poll_read(&self, buffer: &mut bytes::BytesMut, cx: &mut TaskContext<'_>) -> Poll<io::Result<usize>> {
-        let read = ready!(self.front.borrow_mut().poll_read(cx, buffer))?;
+    /// Reads what the client sent into `buffer`; most often there is something for a task that was woken.
+    pub fn poll_read(&self, buffer: &mut bytes::BytesMut, is_woken: bool, cx: &mut TaskContext<'_>) -> Poll<io::Result<usize>> {
+        let tried = is_woken.then(|| self.front.borrow().try_read(buffer));
+        let read = match tried {
+            Some(Ok(read)) => read,
+            Some(Err(error)) if error.kind() != io::ErrorKind::WouldBlock => return Poll::Ready(Err(error)),
+            _ => ready!(self.front.borrow_mut().poll_read(cx, buffer))?,
+        };
         self.pace.note_sent(clock::now());
         self.context.metrics.add_bytes(Side::Client, Direction::In, read);
         Poll::Ready(Ok(read))

@@ -55,10 +55,12 @@ impl Exchange {
     }
 
     /// Reports what resolving has found; true when the upstream connection must be closed.
+    #[inline]
     pub(super) fn conclude(&self, state: &mut State) -> bool {
-        if state.found.is_empty() {
-            return false;
-        }
+        !state.found.is_empty() && self.report_found(state)
+    }
+
+    fn report_found(&self, state: &mut State) -> bool {
         self.forget_lost_guards(&state.found);
         self.follow_ups.keep(&mut state.found);
         self.count_violations(&state.found);

@@ -28,7 +28,7 @@ impl Exchange {
             && (state.slots.are_few() || state.slots.place_bytes() < PLACES_NOTED)
     }
 
-    fn poll_flush_out(&self, cx: &mut TaskContext<'_>) -> Poll<io::Result<()>> {
+    pub(super) fn poll_flush_out(&self, cx: &mut TaskContext<'_>) -> Poll<io::Result<()>> {
         let mut state = self.state.borrow_mut();
         if state.out.has_no_buffer() && self.pace.has_caught_up() && state.slots.waiting_bytes() == 0 {
             self.note_buffered(&state);

@@ -152,8 +152,9 @@ impl WrappedGroup {
     }
 
     /// The group behind its preflight.
-    pub fn with_guard(mut self, guard: Guard) -> WrappedGroup {
-        self.guard = Some(Box::new(guard));
+    #[inline]
+    pub fn guarded(&mut self, guard: Option<Box<Guard>>) -> &mut WrappedGroup {
+        self.guard = guard;
         self
     }
 
@@ -180,6 +181,11 @@ impl WrappedGroup {
     ) -> WrappedGroup {
         self.carried = Some(Box::new(Carried::new(groups, observed, requests, self.members.len())));
         self
+    }
+
+    /// Lets go of all memory but its own.
+    pub(super) fn empty(&mut self) {
+        *self = WrappedGroup::new(self.index, Arc::clone(&self.rule), Members::new());
     }
 
     /// It owns no memory but its own: most are a few commands and one answer.

@@ -25,10 +25,11 @@ impl GroupPool {
         }
     }
 
-    /// Takes back the place of a group that is done, unless it keeps memory of its own.
-    pub(super) fn give(&self, place: Box<GroupSlot>) {
+    /// Takes back the place of a group that is done.
+    pub(super) fn give(&self, mut place: Box<GroupSlot>) {
         let mut kept = self.0.borrow_mut();
-        if kept.len() < KEPT_MAX && place.is_small() {
+        if kept.len() < KEPT_MAX {
+            place.empty();
             kept.push(place);
         }
     }
@@ -36,5 +37,26 @@ impl GroupPool {
     /// Lets go of all that nobody needs now.
     pub fn trim(&self) {
         self.0.take();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::command::CommandId;
+    use crate::pipeline::group::WrappedGroup;
+    use crate::policy::Group;
+
+    #[test]
+    fn a_place_is_kept_without_the_memory_that_its_group_had_beside_it() {
+        let (pool, many) = (GroupPool::default(), vec![CommandId::UNKNOWN; 100]);
+        let group = WrappedGroup::new(0, Arc::new(Group::alone(&"rule".into())), many);
+        let slot = GroupSlot { group, apart: Some(Box::default()), replies: b"+OK\r\n".to_vec() };
+        assert!(!slot.is_small());
+        pool.give(Box::new(slot));
+        assert!(pool.0.borrow().iter().all(|place| place.is_small()));
+        assert_eq!(pool.0.borrow().len(), 1);
     }
 }

@@ -29,14 +29,14 @@ pub struct Guard {
 }
 
 impl Guard {
-    /// A preflight that is sent now, with the guard of this name.
-    pub fn new(preflight: Preflight, name: Vec<u8>) -> Guard {
+    /// A preflight that is to be sent.
+    pub fn new(preflight: Preflight) -> Guard {
         Guard {
             preflight,
             keeping: None,
             request: Vec::new(),
             attempts: 1,
-            name,
+            name: Vec::new(),
             watched: true,
             verdict: Verdict::Missing,
             error: None,
@@ -44,19 +44,29 @@ impl Guard {
         }
     }
 
-    /// It is sent as a part of this request, which is sent again where another client was the reason that nothing ran.
-    pub fn sent_as(self, request: Vec<u8>) -> Guard {
-        Guard { request, ..self }
+    /// What is asked.
+    pub fn preflight(&self) -> &Preflight {
+        &self.preflight
     }
 
-    /// The same, once it is on its way.
-    pub(super) fn keep_request(&mut self, request: Vec<u8>) {
+    /// A key of ours is put back with the group's own, where it is rolled back.
+    pub fn keep_too(&mut self, key: &[u8]) {
+        self.preflight.keep_too(key);
+    }
+
+    /// It is sent now under this name.
+    pub fn send_as(&mut self, name: Vec<u8>) {
+        self.name = name;
+    }
+
+    /// It is a part of this request, which is sent again where another client was the reason that nothing ran.
+    pub fn keep_request(&mut self, request: Vec<u8>) {
         self.request = request;
     }
 
     /// What the group is answered is kept, in this protocol and under the name that its marker has.
-    pub fn keeping(self, id: Vec<u8>, protocol: Protocol) -> Guard {
-        Guard { keeping: Some((id, digit(protocol))), ..self }
+    pub fn keep_answer(&mut self, id: Vec<u8>, protocol: Protocol) {
+        self.keeping = Some((id, digit(protocol)));
     }
 
     /// Whether what the group is answered is kept, if it is short enough.
@@ -224,10 +234,12 @@ mod tests {
             let [sadd, incr] = requests.each_ref().map(WrittenRequest::args);
             let ids: Vec<CommandId> = [sadd, incr].iter().map(|args| table.lookup(*args)).collect();
             let checks = examine(&table, ids.iter().copied().zip([sadd, incr])).expect("it can be predicted");
-            let guard = Guard::new(Preflight::new(&checks), b"guard".to_vec()).sent_as(b"again".to_vec());
+            let mut guard = Box::new(Guard::new(Preflight::new(&checks)));
+            guard.send_as(b"guard".to_vec());
+            guard.keep_request(b"again".to_vec());
             let assert_guard = Injected { behind: 0, request: Vec::new(), ttl_fix: None };
-            let mut wrapped = WrappedGroup::new(0, Arc::clone(&policy.groups()[0]), ids).with_guard(guard);
-            wrapped.with_injected(&[assert_guard]);
+            let mut wrapped = WrappedGroup::new(0, Arc::clone(&policy.groups()[0]), ids);
+            wrapped.guarded(Some(guard)).with_injected(&[assert_guard]);
             let mut slots = Sequencer::default();
             let group = slots.push_group(None, wrapped);
             Sent { table, slots, group, session: Session::default(), out: Vec::new(), found: Vec::new() }

@@ -92,6 +92,14 @@ pub struct GroupSlot {
 }
 
 impl GroupSlot {
+    /// Lets go of all memory but its own.
+    pub(super) fn empty(&mut self) {
+        if !self.is_small() {
+            (self.apart, self.replies) = (None, Vec::new());
+            self.group.empty();
+        }
+    }
+
     /// It owns no memory but its own.
     pub(super) fn is_small(&self) -> bool {
         self.apart.is_none() && self.replies.capacity() == 0 && self.group.is_small()

@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use super::{Before, Refused};
+use crate::pipeline::guard::Guard;
 use crate::pipeline::in_doubt::takes_marker;
 use crate::pipeline::plan::{Gathered, Planner, Span, SpanGroup, Step};
 use crate::pipeline::slot::Role;
@@ -55,7 +56,8 @@ impl Planner<'_> {
         let is_marked = |group: &SpanGroup| takes_marker(self.group(group.group), self.session, self.rules.slots);
         let is_bare = preflight.is_none() && added.injected.is_empty() && !groups.iter().any(is_marked);
         self.reads_ahead = self.rules.reads_ahead && !self.rules.slots && is_bare;
-        let step = Step::Span(Box::new(Span { commands: all, groups, observed, preflight: preflight.map(Box::new), added }));
+        let guard = preflight.map(|preflight| Box::new(Guard::new(preflight)));
+        let step = Step::Span(Box::new(Span { commands: all, groups, observed, guard, added }));
         self.with_probes(commands.iter().copied(), step);
         self.fenced = true;
         if is_part {

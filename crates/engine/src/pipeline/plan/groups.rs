@@ -5,6 +5,7 @@ use std::ops::Range;
 use super::{Barrier, Gathered, Note, Planner, Role, Step};
 use crate::command::PlainKeys;
 use crate::pipeline::finding::Unwrapped;
+use crate::pipeline::guard::Guard;
 use crate::pipeline::in_doubt::takes_marker;
 use crate::pipeline::refusal::Refusal;
 use crate::policy::{Atomic, OnUnsupported};
@@ -101,8 +102,8 @@ impl Planner<'_> {
         self.fenced |= takes_marker(self.group(group), self.session, self.rules.slots);
         let commands = std::mem::take(&mut self.plan.members);
         let added = self.ttl_fix_group(&commands[members.clone()]).boxed();
-        let step = match preflight.map(Box::new) {
-            Some(preflight) => Step::Guard { members: members.clone(), group, preflight, added },
+        let step = match preflight {
+            Some(preflight) => Step::Guard { members: members.clone(), group, guard: Box::new(Guard::new(preflight)), added },
             None => Step::Wrap { members: members.clone(), group, added },
         };
         self.with_probes(commands[members].iter().copied(), step);

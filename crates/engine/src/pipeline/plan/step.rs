@@ -5,12 +5,12 @@ use std::sync::Arc;
 
 use crate::command::{Blank, ClientCommand};
 use crate::pipeline::finding::Unwrapped;
+use crate::pipeline::guard::Guard;
 use crate::pipeline::probe::Probe;
 use crate::pipeline::refusal::Refusal;
 use crate::pipeline::reply_checks::ReplyChecks;
 use crate::pipeline::wire::Injected;
 use crate::policy::TtlRule;
-use crate::preflight::Preflight;
 use crate::session::affinity::Reason;
 
 /// What is to be done, in this order.
@@ -22,7 +22,7 @@ pub enum Step {
     /// `MULTI`, the commands named at these places of `Plan::members`, `EXEC`, in one piece.
     Wrap { members: Range<usize>, group: usize, added: Option<Box<Added>> },
     /// The same behind a preflight.
-    Guard { members: Range<usize>, group: usize, preflight: Box<Preflight>, added: Option<Box<Added>> },
+    Guard { members: Range<usize>, group: usize, guard: Box<Guard>, added: Option<Box<Added>> },
     /// Groups with all that stands between their members.
     Span(Box<Span>),
     /// A group of which nothing is sent, and why.
@@ -52,7 +52,7 @@ pub struct Span {
     /// Groups that are only observed: their members are carried.
     pub observed: Vec<SpanGroup>,
     /// What is asked before it, where some group is guarded.
-    pub preflight: Option<Box<Preflight>>,
+    pub guard: Option<Box<Guard>>,
     /// What rules add to it.
     pub added: Added,
 }
