@@ -7,12 +7,13 @@
 //! this list:
 //!
 //! ```text
-//! command < {preflight, packed, route} < {session, policy, link} < {pipeline, learn}
+//! {command, lazy} < {preflight, packed, route} < {session, policy, link} < {pipeline, learn}
 //! ```
 
 #![warn(missing_docs, unreachable_pub, clippy::missing_errors_doc)]
 
 pub mod command;
+pub mod lazy;
 
 pub mod packed;
 pub mod preflight;
