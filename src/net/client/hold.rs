@@ -104,7 +104,7 @@ impl Connection {
 
     fn report(&self, kind: Kind, group: usize, members: &[usize], reason: Option<&'static str>) {
         if let Some(violation) = self.violation(kind, group, members) {
-            self.shared.context.reporter.violation(violation.reason(reason), &self.exchange.peer);
+            self.shared.context.reporter.violation(violation.reason(reason), self.exchange.peer());
         }
     }
 
@@ -146,7 +146,7 @@ impl Connection {
     fn report_near_miss(&mut self, violation: Violation) {
         let Some(rule) = &violation.rule else { return };
         if self.near_misses.get_or_insert_default().admits(rule, clock::now()) {
-            self.shared.context.reporter.violation(violation, &self.exchange.peer);
+            self.shared.context.reporter.violation(violation, self.exchange.peer());
         }
     }
 }

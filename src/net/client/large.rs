@@ -149,7 +149,7 @@ impl Connection {
             };
             let key = named_keys::of_command(&policy, &table, command);
             let violation = Violation::new(Kind::Guard).rule(&rule).commands([name]).key(key);
-            context.reporter.violation(violation, &self.exchange.peer);
+            context.reporter.violation(violation, self.exchange.peer());
             let name = name.replace('|', " ").to_uppercase();
             Some((command.id, format!("ERR respguard: {name} is refused by guard {rule}: {breach}")))
         });
@@ -273,7 +273,7 @@ impl Connection {
             let tell = |kind, rule| {
                 let key = named_keys::of_command(&policy, &table, command);
                 let violation = Violation::new(kind).rule(rule).commands([table.spec(command.id).name()]).key(key);
-                context.reporter.violation(violation, &self.exchange.peer);
+                context.reporter.violation(violation, self.exchange.peer());
             };
             for rule_of_large in policy.applicable_rules(&table, command) {
                 // Some guards need no more than the head.
