@@ -76,3 +76,21 @@ impl Seldom {
         !has_places && !has_transaction && !has_commands && self.packed.is_none()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_done_with_takes_no_room_and_what_is_not_stays() {
+        let mut seldom = Seldom::default();
+        seldom.marked.push_back(Seq::default());
+        assert!(!seldom.shrink() && seldom.has_groups());
+        seldom.marked.clear();
+        assert!(seldom.has_groups() && seldom.shrink() && !seldom.has_groups());
+        seldom.exec_checks.queued(None);
+        assert!(!seldom.shrink(), "a transaction is open");
+        seldom.exec_checks.clear();
+        assert!(seldom.shrink());
+    }
+}
