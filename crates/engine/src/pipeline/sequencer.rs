@@ -5,7 +5,7 @@
 //! that any number of connections may owe one client. A reply that comes before its turn waits in its place.
 
 mod leave;
-mod seldom;
+mod rare_state;
 
 use std::collections::VecDeque;
 use std::num::NonZeroU32;
@@ -21,9 +21,9 @@ use crate::command::CommandId;
 use crate::lazy::Lazy;
 use crate::link::owed::{Owed, ReplyTo, Seq};
 use crate::session::reply_mode::ReplyMode;
-pub(super) use seldom::{Seldom, TtlsBefore};
+pub(super) use rare_state::{RareState, TtlsBefore};
 
-pub use seldom::ReturnedCommands;
+pub use rare_state::ReturnedCommands;
 
 /// A client that is owed nothing keeps room for no more places than this.
 const IDLE_SLOTS_MAX: usize = 64;
@@ -58,7 +58,7 @@ pub struct Sequencer {
     last: CommandId,
     /// What the client has said with CLIENT REPLY.
     reply_mode: ReplyMode,
-    pub(super) seldom: Lazy<Seldom>,
+    pub(super) rare: Lazy<RareState>,
     /// Where the memory for groups comes from.
     pub(super) group_pool: Rc<GroupPool>,
 }
@@ -73,7 +73,7 @@ impl Sequencer {
 
     /// True when no reply of any kind is owed to the client.
     pub fn is_empty(&self) -> bool {
-        self.queue.is_empty() && self.seldom.questions.is_empty()
+        self.queue.is_empty() && self.rare.questions.is_empty()
     }
 
     /// The command that is answered next, or the last one when all are answered.
@@ -93,20 +93,20 @@ impl Sequencer {
             self.queue = VecDeque::new();
             self.trackers = VecDeque::new();
         }
-        if self.seldom.get_mut().is_some_and(Seldom::shrink) {
-            self.seldom.forget();
+        if self.rare.get_mut().is_some_and(RareState::shrink) {
+            self.rare.forget();
         }
     }
 
     /// Groups are under way, or have been of late, that may be sent once more.
     pub fn has_groups(&self) -> bool {
-        self.seldom.get().is_some_and(Seldom::has_groups)
+        self.rare.get().is_some_and(RareState::has_groups)
     }
 
     /// The places take up so little that it need not be counted.
     #[inline]
     pub fn are_few(&self) -> bool {
-        self.queue.capacity() <= IDLE_SLOTS_MAX && self.carried_bytes == 0 && self.seldom.packed.is_none()
+        self.queue.capacity() <= IDLE_SLOTS_MAX && self.carried_bytes == 0 && self.rare.packed.is_none()
     }
 
     /// Bytes that the places take up.
@@ -116,12 +116,12 @@ impl Sequencer {
 
     /// The commands that are to be sent again.
     pub fn take_returned(&mut self) -> ReturnedCommands {
-        self.seldom.get_mut().map(|seldom| std::mem::take(&mut seldom.returned)).unwrap_or_default()
+        self.rare.get_mut().map(|rare| std::mem::take(&mut rare.returned)).unwrap_or_default()
     }
 
     /// Places that are not yet filled.
     pub fn len(&self) -> usize {
-        self.queue.len() + self.seldom.questions.len()
+        self.queue.len() + self.rare.questions.len()
     }
 
     /// True when the upstream owes nothing, also not to requests that were answered with a timeout:
@@ -217,7 +217,7 @@ impl Sequencer {
             self.put(place(member), Role::Member, CommandId::UNKNOWN, None);
         }
         if is_marked {
-            self.seldom.make_mut().marked.push_back(seq);
+            self.rare.make_mut().marked.push_back(seq);
         }
         seq
     }
@@ -235,7 +235,7 @@ impl Sequencer {
     fn ask(&mut self, questions: impl Iterator<Item = Option<Probe>>) -> Owed {
         let (first, mut count) = (self.asked, 0);
         for probe in questions {
-            self.seldom.make_mut().questions.push_back(Question { number: self.asked, probe });
+            self.rare.make_mut().questions.push_back(Question { number: self.asked, probe });
             self.asked += 1;
             count += 1;
         }
@@ -322,12 +322,12 @@ impl Sequencer {
 
     /// The next answer to EXEC is kept back, unless it is very long.
     pub fn keep_exec(&mut self) {
-        self.seldom.make_mut().kept = Some(Vec::new());
+        self.rare.make_mut().kept = Some(Vec::new());
     }
 
     /// The answer that was kept back; nothing if it has gone to the client.
     pub fn take_exec(&mut self) -> Vec<u8> {
-        self.seldom.get_mut().and_then(|seldom| seldom.kept.take()).unwrap_or_default()
+        self.rare.get_mut().and_then(|rare| rare.kept.take()).unwrap_or_default()
     }
 
     /// What the client has said with CLIENT REPLY.
@@ -353,7 +353,7 @@ impl Sequencer {
             return false;
         }
         let is_own = matches!(role, Role::Discard | Role::Verdict | Role::Unblock | Role::Held | Role::Member)
-            || matches!(role, Role::Exec) && self.seldom.kept.is_some();
+            || matches!(role, Role::Exec) && self.rare.kept.is_some();
         if !is_own {
             self.skipped();
         }

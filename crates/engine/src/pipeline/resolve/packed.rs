@@ -18,7 +18,7 @@ impl Sequencer {
         match self.slot(seq).map(|slot| &slot.role) {
             Some(Role::Checked(check)) => check.reader().is_some(),
             Some(Role::Group(group)) => group.group.reads_values(),
-            Some(Role::Exec) => self.seldom.exec_checks.reads_values(),
+            Some(Role::Exec) => self.rare.exec_checks.reads_values(),
             _ => false,
         }
     }
@@ -44,7 +44,7 @@ impl Sequencer {
             if passes {
                 return self.admit_now(to, &bytes, whole, client);
             }
-            self.seldom.make_mut().packed.get_or_insert_default().begun.push((seq, bytes.into_owned()));
+            self.rare.make_mut().packed.get_or_insert_default().begun.push((seq, bytes.into_owned()));
             return 0;
         }
         let parts = self.packed_parts(seq, &bytes, part.top);
@@ -54,13 +54,13 @@ impl Sequencer {
         }
         self.end_transaction(seq, &bytes, whole, client);
         let reply = PackedReply { seq, frame: bytes.into_owned(), top: part.top, parts, promised };
-        self.seldom.make_mut().packed.get_or_insert_default().whole.push_back(reply);
+        self.rare.make_mut().packed.get_or_insert_default().whole.push_back(reply);
         0
     }
 
     /// Where values are in a whole reply.
     fn packed_parts(&mut self, seq: Seq, frame: &[u8], top: Top) -> Vec<PackedPart> {
-        let exec = self.seldom.exec_checks.parts(frame);
+        let exec = self.rare.exec_checks.parts(frame);
         match self.slot(seq) {
             // Nobody hears it.
             Some(Slot { silent: true, role: Role::Checked(_), .. }) | None => Vec::new(),
@@ -78,7 +78,7 @@ impl Sequencer {
     fn end_transaction(&mut self, seq: Seq, frame: &[u8], part: Part, client: &mut ClientSide<'_>) {
         let Some(slot) = self.slot(seq).filter(|slot| matches!(slot.role, Role::Exec)) else { return };
         let mut ended = Slot { role: Role::Exec, command: slot.command, tracker: slot.tracker, silent: slot.silent };
-        let checks = self.seldom.get_mut().map(|seldom| std::mem::take(&mut seldom.exec_checks)).unwrap_or_default();
+        let checks = self.rare.get_mut().map(|rare| std::mem::take(&mut rare.exec_checks)).unwrap_or_default();
         let ClientSide { session, found, context, .. } = client;
         let mut reading = Reading { piece: frame, part, session, context: *context, found, more: &mut 0 };
         self.admit_transaction(&mut ended, &mut reading);
@@ -88,7 +88,7 @@ impl Sequencer {
     }
 
     fn packed(&mut self) -> Option<&mut PackedReplies> {
-        self.seldom.get_mut()?.packed.as_deref_mut()
+        self.rare.get_mut()?.packed.as_deref_mut()
     }
 
     /// The oldest reply whose values are to be read.
@@ -99,24 +99,24 @@ impl Sequencer {
     /// Whether there is one.
     #[inline]
     pub fn has_packed(&self) -> bool {
-        self.seldom.packed.as_ref().is_some_and(|packed| !packed.whole.is_empty())
+        self.rare.packed.as_ref().is_some_and(|packed| !packed.whole.is_empty())
     }
 
     /// Bytes of such replies that are whole and wait.
     #[inline]
     pub fn packed_waiting(&self) -> usize {
-        self.seldom.packed.as_ref().map_or(0, |packed| packed.waiting())
+        self.rare.packed.as_ref().map_or(0, |packed| packed.waiting())
     }
 
     /// Bytes of all such replies, but for those that were taken.
     #[inline]
     pub fn packed_bytes(&self) -> usize {
-        self.seldom.packed.as_ref().map_or(0, |packed| packed.bytes())
+        self.rare.packed.as_ref().map_or(0, |packed| packed.bytes())
     }
 
     /// Something of the reply to this request is kept until it is whole, and nothing of it has gone to the client.
     pub(in crate::pipeline) fn is_gathered(&self, seq: Seq) -> bool {
-        self.seldom.packed.as_ref().is_some_and(|packed| packed.begun.iter().any(|(known, _)| *known == seq))
+        self.rare.packed.as_ref().is_some_and(|packed| packed.begun.iter().any(|(known, _)| *known == seq))
     }
 
     /// The rest of it will not come, or comes from its beginning on.
@@ -141,7 +141,7 @@ impl Sequencer {
             Some(Role::Checked(check)) => check.refuse_values(),
             Some(Role::Group(group)) => group.group.refuse_values(),
             Some(Role::ExecRead(checks)) => checks.refuse_values(),
-            Some(Role::Exec) => self.seldom.make_mut().exec_checks.refuse_values(),
+            Some(Role::Exec) => self.rare.make_mut().exec_checks.refuse_values(),
             _ => {}
         }
     }
@@ -171,8 +171,8 @@ impl Sequencer {
     /// Passes on a piece of the answer to the client's own EXEC.
     pub(in crate::pipeline) fn pass_exec(&mut self, reading: &mut Reading<'_>, out: &mut Vec<u8>) {
         let piece = reading.piece;
-        let checked = match self.seldom.get_mut() {
-            Some(seldom) => seldom.exec_checks.admit(piece, reading.part, &mut reading.findings()),
+        let checked = match self.rare.get_mut() {
+            Some(rare) => rare.exec_checks.admit(piece, reading.part, &mut reading.findings()),
             None => Cow::Borrowed(piece),
         };
         self.keep_piece(&checked, out);

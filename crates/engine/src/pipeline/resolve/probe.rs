@@ -5,41 +5,41 @@ use std::time::Duration;
 use super::Part;
 use crate::pipeline::finding::{Finding, TtlState};
 use crate::pipeline::probe::Probe;
-use crate::pipeline::sequencer::{Seldom, Sequencer, TtlsBefore};
+use crate::pipeline::sequencer::{RareState, Sequencer, TtlsBefore};
 use crate::pipeline::slot::Question;
 use respguard_resp::value;
 
 impl Sequencer {
     /// Takes a piece of the answer to a question.
     pub(super) fn admit_answer(&mut self, number: u64, piece: &[u8], part: Part, found: &mut Vec<Finding>) {
-        let Some((seldom, at)) = self.question(number) else {
+        let Some((rare, at)) = self.question(number) else {
             return found.push(Finding::CloseUpstream);
         };
         if part.first
-            && let Some(probe) = seldom.questions[at].probe.take()
+            && let Some(probe) = rare.questions[at].probe.take()
         {
-            read_ttl(&mut seldom.ttls_before, probe, piece, found);
+            read_ttl(&mut rare.ttls_before, probe, piece, found);
         }
         if part.last {
-            seldom.questions.remove(at);
+            rare.questions.remove(at);
         }
     }
 
     /// A question will not be answered.
     pub(super) fn abandon_answer(&mut self, number: u64, found: &mut Vec<Finding>) {
-        let Some((seldom, at)) = self.question(number) else { return };
-        if let Some(Question { probe: Some(probe), .. }) = seldom.questions.remove(at) {
+        let Some((rare, at)) = self.question(number) else { return };
+        if let Some(Question { probe: Some(probe), .. }) = rare.questions.remove(at) {
             // What was found before the write is of no use without what is found behind it.
-            take_before(&mut seldom.ttls_before, &probe);
+            take_before(&mut rare.ttls_before, &probe);
             found.push(Finding::Ttl { probe, state: TtlState::Unknown });
         }
     }
 
     /// The question with this number, and its place.
-    fn question(&mut self, number: u64) -> Option<(&mut Seldom, usize)> {
-        let seldom = self.seldom.get_mut()?;
-        let at = seldom.questions.iter().position(|question| question.number == number)?;
-        Some((seldom, at))
+    fn question(&mut self, number: u64) -> Option<(&mut RareState, usize)> {
+        let rare = self.rare.get_mut()?;
+        let at = rare.questions.iter().position(|question| question.number == number)?;
+        Some((rare, at))
     }
 }
 

@@ -17,9 +17,9 @@ impl Sequencer {
         let Reading { piece, part, context, .. } = *reading;
         match slot.role {
             Role::Multi if part.first && piece == b"+OK\r\n" => {
-                if let Some(seldom) = self.seldom.get_mut() {
-                    seldom.transaction.iter_mut().for_each(|queued| queued.clear());
-                    seldom.exec_checks.clear();
+                if let Some(rare) = self.rare.get_mut() {
+                    rare.transaction.iter_mut().for_each(|queued| queued.clear());
+                    rare.exec_checks.clear();
                 }
             }
             Role::Queued | Role::QueuedChecked(_) if part.last => {
@@ -29,9 +29,9 @@ impl Sequencer {
                 };
                 if part.first && piece == b"+QUEUED\r\n" {
                     let may_write = context.table.spec(slot.command).may_write();
-                    let seldom = self.seldom.make_mut();
-                    seldom.transaction.get_or_insert_default().queue(slot.command, may_write);
-                    seldom.exec_checks.queued(check);
+                    let rare = self.rare.make_mut();
+                    rare.transaction.get_or_insert_default().queue(slot.command, may_write);
+                    rare.exec_checks.queued(check);
                 }
             }
             Role::Multi if part.first && piece != b"+OK\r\n" => {
@@ -44,15 +44,15 @@ impl Sequencer {
                 }
                 if part.top.errors > 0 {
                     report_transaction(
-                        self.seldom.make_mut().transaction.get_or_insert_default(),
+                        self.rare.make_mut().transaction.get_or_insert_default(),
                         piece,
                         part,
                         context.table,
                         reading.found,
                     );
                 }
-                if let Some(seldom) = self.seldom.get_mut() {
-                    seldom.exec_checks.clear();
+                if let Some(rare) = self.rare.get_mut() {
+                    rare.exec_checks.clear();
                 }
             }
             _ => {}
@@ -60,7 +60,7 @@ impl Sequencer {
     }
 
     pub(in super::super) fn keep_piece(&mut self, piece: &[u8], out: &mut Vec<u8>) {
-        let kept = self.seldom.get_mut().and_then(|seldom| seldom.kept.as_mut());
+        let kept = self.rare.get_mut().and_then(|rare| rare.kept.as_mut());
         let Some(kept) = kept else { return out.extend_from_slice(piece) };
         kept.extend_from_slice(piece);
         if kept.len() > EXEC_BYTES_MAX {

@@ -11,7 +11,7 @@ use crate::pipeline::reply_checks::ExecChecks;
 use crate::pipeline::slot::Question;
 
 #[derive(Debug, Default)]
-pub(in crate::pipeline) struct Seldom {
+pub(in crate::pipeline) struct RareState {
     pub(in crate::pipeline) questions: VecDeque<Question>,
     /// TTLs in milliseconds that probes before a write have found.
     pub(in crate::pipeline) ttls_before: TtlsBefore,
@@ -43,8 +43,8 @@ pub struct ReturnedCommands {
     pub refused: bool,
 }
 
-impl Blank for Seldom {
-    const BLANK: &'static Seldom = &Seldom {
+impl Blank for RareState {
+    const BLANK: &'static RareState = &RareState {
         questions: VecDeque::new(),
         ttls_before: VecDeque::new(),
         again: VecDeque::new(),
@@ -57,7 +57,7 @@ impl Blank for Seldom {
     };
 }
 
-impl Seldom {
+impl RareState {
     /// Groups are under way, or have been of late, that may be sent once more.
     pub(super) fn has_groups(&self) -> bool {
         self.again.capacity() > 0 || self.marked.capacity() > 0
@@ -83,14 +83,14 @@ mod tests {
 
     #[test]
     fn what_is_done_with_takes_no_room_and_what_is_not_stays() {
-        let mut seldom = Seldom::default();
-        seldom.marked.push_back(Seq::default());
-        assert!(!seldom.shrink() && seldom.has_groups());
-        seldom.marked.clear();
-        assert!(seldom.has_groups() && seldom.shrink() && !seldom.has_groups());
-        seldom.exec_checks.queued(None);
-        assert!(!seldom.shrink(), "a transaction is open");
-        seldom.exec_checks.clear();
-        assert!(seldom.shrink());
+        let mut rare = RareState::default();
+        rare.marked.push_back(Seq::default());
+        assert!(!rare.shrink() && rare.has_groups());
+        rare.marked.clear();
+        assert!(rare.has_groups() && rare.shrink() && !rare.has_groups());
+        rare.exec_checks.queued(None);
+        assert!(!rare.shrink(), "a transaction is open");
+        rare.exec_checks.clear();
+        assert!(rare.shrink());
     }
 }
