@@ -8,10 +8,10 @@ use respguard_engine::pipeline::finding::Finding;
 
 /// What is to go out, and how long it is waited for.
 #[derive(Debug, Default)]
-pub(super) struct FollowUps(Lazy<Asked>);
+pub(super) struct FollowUps(Lazy<QueuedRequests>);
 
 #[derive(Debug, Default)]
-struct Asked {
+struct QueuedRequests {
     /// The commands, and how many there are.
     requests: RefCell<Vec<(Vec<u8>, u32)>>,
     /// How long their answers are waited for.
@@ -20,7 +20,7 @@ struct Asked {
 
 impl FollowUps {
     pub(super) fn are_none(&self) -> bool {
-        self.0.get().is_none_or(|asked| asked.requests.borrow().is_empty())
+        self.0.get().is_none_or(|queued| queued.requests.borrow().is_empty())
     }
 
     /// What replies have asked for goes out when the connection is done with what it reads.
@@ -33,7 +33,7 @@ impl FollowUps {
     }
 
     pub(super) fn take(&self) -> Vec<(Vec<u8>, u32)> {
-        self.0.get().map(|asked| asked.requests.take()).unwrap_or_default()
+        self.0.get().map(|queued| queued.requests.take()).unwrap_or_default()
     }
 
     /// The time of the group that was sent last is theirs.
@@ -42,7 +42,7 @@ impl FollowUps {
     }
 
     pub(super) fn deadline(&self, now: Instant) -> Instant {
-        now + self.0.get().map_or(Duration::ZERO, |asked| asked.timeout.get())
+        now + self.0.get().map_or(Duration::ZERO, |queued| queued.timeout.get())
     }
 }
 
