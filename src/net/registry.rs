@@ -9,6 +9,7 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
 use crate::net::recording::Feed;
 use respguard_engine::command::Table;
+use respguard_engine::lazy::Lazy;
 use respguard_engine::policy::Policy;
 use respguard_engine::session::ClientModes;
 use respguard_engine::session::tracking::Tracking;
@@ -78,7 +79,7 @@ pub struct Client {
     pub connected_at: Instant,
     /// The mailbox of the client's worker.
     pub worker: mpsc::Sender<Message>,
-    details: Mutex<Details>,
+    details: Mutex<Lazy<Details>>,
     /// CLIENT KILL has ended it: it is gone for everybody, whenever its worker gets to it.
     killed: AtomicBool,
     /// It has asked for maintenance notifications.
@@ -111,7 +112,7 @@ pub struct Activity {
 }
 
 /// What a client told about itself.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Details {
     pub name: Box<[u8]>,
     pub library_name: Box<[u8]>,
@@ -119,6 +120,20 @@ pub struct Details {
     pub user: Box<[u8]>,
     pub db: u32,
     pub protocol: Protocol,
+}
+
+impl Default for Details {
+    /// Nothing was told.
+    fn default() -> Details {
+        Details {
+            name: Box::default(),
+            library_name: Box::default(),
+            library_version: Box::default(),
+            user: b"default".as_slice().into(),
+            db: 0,
+            protocol: Protocol::default(),
+        }
+    }
 }
 
 impl Details {
@@ -148,7 +163,9 @@ impl Registry {
         if clients.len() >= self.clients_max {
             return None;
         }
-        let details = Mutex::new(Details { user: b"default".as_slice().into(), ..Details::default() });
+        // Most come to the same address.
+        let last = clients.last_key_value().map(|(_, last)| &last.local);
+        let local = last.filter(|last| **last == local).map_or(local, Arc::clone);
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
         let client = Arc::new(Client {
             id,
@@ -156,7 +173,7 @@ impl Registry {
             local,
             connected_at: Instant::now(),
             worker: worker.sender.clone(),
-            details,
+            details: Mutex::default(),
             killed: AtomicBool::new(false),
             wants_notices: AtomicBool::new(false),
         });
@@ -224,7 +241,7 @@ impl Registry {
 impl Client {
     /// What it told about itself.
     pub fn details(&self) -> Details {
-        self.details.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.lock().get().cloned().unwrap_or_default()
     }
 
     /// It wants to be told before the process ends, or no longer.
@@ -248,7 +265,11 @@ impl Client {
 
     /// It told something new about itself.
     pub fn update(&self, change: impl FnOnce(&mut Details)) {
-        change(&mut self.details.lock().unwrap_or_else(PoisonError::into_inner));
+        change(self.lock().make_mut());
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Lazy<Details>> {
+        self.details.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

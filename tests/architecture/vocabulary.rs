@@ -36,7 +36,7 @@ const WORDS: &[(&str, &str)] = &[
     ("relief", "SharedConnection"),
     ("rider", "the command between"),
     ("riders", "the commands between"),
-    ("seldom", "rarely; LazyQueue"),
+    ("seldom", "rarely; Lazy"),
     ("settlement", "InDoubt"),
     ("sieve", "BloomFilter"),
     ("sitting", "ReplyChecks"),

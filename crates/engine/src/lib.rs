@@ -7,7 +7,7 @@
 //! this list:
 //!
 //! ```text
-//! words < command < {preflight, packed, route} < {session, policy, link} < {pipeline, learn}
+//! words < {command, lazy} < {preflight, packed, route} < {session, policy, link} < {pipeline, learn}
 //! ```
 
 #![warn(missing_docs, unreachable_pub, clippy::missing_errors_doc)]
@@ -15,6 +15,7 @@
 mod words;
 
 pub mod command;
+pub mod lazy;
 
 pub mod packed;
 pub mod preflight;

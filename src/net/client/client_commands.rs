@@ -157,10 +157,10 @@ impl Connection {
     fn queue(&mut self, id: CommandId, what: Option<OnExec>, asked: &[Box<[u8]>]) {
         let queue = self.exchange.state.borrow().session.queue;
         if queue.answers == 1 {
-            self.queued.clear();
+            self.queued.forget();
         }
-        if let Some(what) = what.filter(|_| self.queued.len() < QUEUED_MAX) {
-            self.queued.push(Queued { place: queue.commands.saturating_sub(1), what });
+        if let Some(what) = what.filter(|_| self.queued.get().map_or(0, Vec::len) < QUEUED_MAX) {
+            self.queued.make_mut().push(Queued { place: queue.commands.saturating_sub(1), what });
         }
         self.ask(id, Role::Queued, asked);
     }
@@ -185,7 +185,7 @@ impl Connection {
         self.exchange.ask(id, Role::Exec, &[b"EXEC"], longest);
         self.await_answers().await;
         let kept = self.exchange.state.borrow_mut().slots.take_exec();
-        let queued = std::mem::take(&mut self.queued);
+        let queued = self.queued.take();
         if kept.is_empty() {
             return self.exchange.state.borrow_mut().slots.skipped();
         }

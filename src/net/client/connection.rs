@@ -32,6 +32,7 @@ use crate::net::upstream::connection::RoomTicket;
 use crate::net::upstream::lane::Lane;
 use crate::net::upstream::pool::Pool;
 use crate::net::users::Users;
+use respguard_engine::lazy::Lazy;
 use respguard_engine::pipeline::dialogue::Dialogue;
 use respguard_engine::pipeline::packing::Unpacked;
 use respguard_engine::pipeline::plan::{Barrier, Plan};
@@ -81,14 +82,14 @@ pub struct Connection {
     /// There was no room for what it has sent when it was looked last.
     pub(super) awaits_room: bool,
     /// Its place among those who wait for room.
-    pub(super) room_ticket: RoomTicket,
+    pub(super) room_ticket: Lazy<RoomTicket>,
     /// For what is in the batch now.
     pub(super) preparation: Preparation,
     pub(super) dialogue: Dialogue,
     pub(super) near_misses: Option<Box<NearMisses>>,
     pub(super) login: Login,
     /// Commands about clients that wait for the client's EXEC.
-    pub(super) queued: Vec<Queued>,
+    pub(super) queued: Lazy<Vec<Queued>>,
     /// The number of the rules that the last batch was planned with.
     pub(super) rules: u64,
     /// The client's part in the recording that somebody makes.
@@ -136,12 +137,12 @@ impl Connection {
             is_between_turns: false,
             may_take_over: false,
             awaits_room: false,
-            room_ticket: RoomTicket::default(),
+            room_ticket: Lazy::default(),
             preparation: Preparation::default(),
             dialogue: Dialogue::default(),
             near_misses: None,
             login: Login::default(),
-            queued: Vec::new(),
+            queued: Lazy::default(),
             rules,
             track: None,
             is_told_to_move: false,
@@ -153,19 +154,17 @@ impl Connection {
         shared.context.metrics.client_accepted();
         let exchange = Exchange::new(&client, &shared.context, front, lane);
         shared.clients.borrow_mut().insert(client.id, Rc::downgrade(&exchange));
-        tokio::task::spawn_local(Connection::serve(Rc::clone(shared), Rc::clone(&exchange), client));
+        let connection = Box::new(Connection::new(Rc::clone(shared), Rc::clone(&exchange), client));
+        tokio::task::spawn_local(connection.serve());
         exchange
     }
 
-    /// Serves a client that has just connected until it leaves. Dropping the future leaves its lease closed, never
-    /// reused. A panic costs this client alone.
-    async fn serve(shared: Rc<WorkerShared>, exchange: Rc<Exchange>, client: Arc<Client>) {
-        // Made here, not handed over: a task has room for what it is given beside what it makes of it.
-        Connection::new(shared, exchange, client).run().await;
-    }
-
-    /// Rare work is boxed, so that idle clients need no room for it.
-    async fn run(&mut self) {
+    /// Serves the client until it leaves. Dropping the future leaves its lease closed, never reused. A panic costs this
+    /// client alone.
+    ///
+    /// The client's state is boxed, for a task takes room in steps of 128 bytes, and rare work, so that idle clients need no
+    /// room for it.
+    async fn serve(mut self: Box<Self>) {
         self.await_login();
         if self.shared.exclusive
             && !self.is_unauthenticated()

@@ -105,7 +105,7 @@ impl Connection {
 
     fn report(&self, kind: Kind, group: usize, members: &[usize], reason: Option<&'static str>) {
         if let Some(violation) = self.violation(kind, group, members) {
-            self.shared.context.reporter.violation(violation.reason(reason), &self.exchange.peer);
+            self.shared.context.reporter.violation(violation.reason(reason), self.exchange.peer());
         }
     }
 
@@ -131,7 +131,7 @@ impl Connection {
         let Some(near_miss) = near_miss else { return };
         let now = clock::now();
         if near_miss.rule.as_ref().is_some_and(|rule| self.near_misses.get_or_insert_default().admits(rule, now)) {
-            self.shared.context.reporter.violation(near_miss, &self.exchange.peer);
+            self.shared.context.reporter.violation(near_miss, self.exchange.peer());
         }
     }
 }

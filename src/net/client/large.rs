@@ -142,7 +142,7 @@ impl Connection {
                 return Some((command.id, text));
             };
             let violation = named_keys::violation(Kind::Guard, &rule, &policy, &table, command);
-            context.reporter.violation(violation, &self.exchange.peer);
+            context.reporter.violation(violation, self.exchange.peer());
             Some((command.id, format!("ERR respguard: {name} is refused by guard {rule}: {breach}")))
         });
         let Some((id, text)) = refused.flatten() else { return false };
@@ -268,7 +268,7 @@ impl Connection {
             let (table, policy) = (context.table(), context.policy());
             let tell = |kind, rule| {
                 let violation = named_keys::violation(kind, rule, &policy, &table, command);
-                context.reporter.violation(violation, &self.exchange.peer);
+                context.reporter.violation(violation, self.exchange.peer());
             };
             for rule_of_large in policy.applicable_rules(&table, command) {
                 // Some guards need no more than the head.

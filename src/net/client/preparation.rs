@@ -3,9 +3,14 @@
 use std::cell::Cell;
 use std::time::{Duration, Instant};
 
+use respguard_engine::lazy::Lazy;
+
 /// For one batch, from when it is first looked at until it is planned.
 #[derive(Debug, Default)]
-pub(super) struct Preparation {
+pub(super) struct Preparation(Lazy<Done>);
+
+#[derive(Debug, Default)]
+struct Done {
     /// The connection has been asked whether it can carry guarded groups.
     asked_ability: Cell<bool>,
     /// Since when that has been asked, on whatever connection.
@@ -20,82 +25,101 @@ pub(super) struct Preparation {
     waits_since: Cell<Option<Instant>>,
 }
 
-impl Preparation {
-    /// True when nothing has been done for the batch.
-    pub(super) fn is_blank(&self) -> bool {
+impl Done {
+    fn is_nothing(&self) -> bool {
         let has_asked = self.asked_ability.get() || self.asked_since.get().is_some() || self.asked_rights.get() != 0;
         let has_waited = self.awaited_opening.get() || self.waits_since.get().is_some();
         !has_asked && !has_waited && !self.goes_with_others.get()
     }
+}
+
+impl Preparation {
+    /// True when nothing has been done for the batch.
+    #[inline]
+    pub(super) fn is_blank(&self) -> bool {
+        self.0.get().is_none_or(Done::is_nothing)
+    }
 
     /// True once: the connection is to be asked whether it can carry guarded groups.
     pub(super) fn begins_to_ask_ability(&self) -> bool {
-        !self.asked_ability.replace(true)
+        !self.0.make().asked_ability.replace(true)
     }
 
     /// The client goes on over another connection, which is asked too, as long as what waits for the answer may wait.
     pub(super) fn change_connection(&self, longest: Duration, now: Instant) {
-        let may_ask = self.asked_since.get().is_none_or(|since| now < since + longest);
-        self.asked_ability.set(!may_ask);
+        if let Some(done) = self.0.get() {
+            let may_ask = done.asked_since.get().is_none_or(|since| now < since + longest);
+            done.asked_ability.set(!may_ask);
+        }
     }
 
     /// How long the answer may still take: all connections together have `longest`.
     pub(super) fn left_for_ability(&self, longest: Duration, now: Instant) -> Duration {
-        let since = self.asked_since.get().unwrap_or(now);
-        self.asked_since.set(Some(since));
+        let done = self.0.make();
+        let since = done.asked_since.get().unwrap_or(now);
+        done.asked_since.set(Some(since));
         longest.saturating_sub(now.saturating_duration_since(since))
     }
 
     /// Nothing more is to be known of the connection.
     pub(super) fn end_abilities(&self) {
-        self.asked_ability.set(false);
-        self.asked_since.set(None);
+        if let Some(done) = self.0.get() {
+            done.asked_ability.set(false);
+            done.asked_since.set(None);
+        }
     }
 
     /// Whether a right has been asked about.
     pub(super) fn has_asked_permission(&self, bit: u8) -> bool {
-        self.asked_rights.get() & bit != 0
+        self.0.get().is_some_and(|done| done.asked_rights.get() & bit != 0)
     }
 
     /// It is asked about now.
     pub(super) fn ask_permission(&self, bit: u8) {
-        self.asked_rights.set(self.asked_rights.get() | bit);
+        let asked = &self.0.make().asked_rights;
+        asked.set(asked.get() | bit);
     }
 
     /// Nothing more is to be known of the user.
     pub(super) fn end_permissions(&self) {
-        self.asked_rights.set(0);
+        if let Some(done) = self.0.get() {
+            done.asked_rights.set(0);
+        }
     }
 
     /// True once, until the connection has been opened: its opening is to be waited for.
     pub(super) fn begins_to_await_opening(&self) -> bool {
-        !self.awaited_opening.replace(true)
+        !self.0.make().awaited_opening.replace(true)
     }
 
     /// The connection has been opened.
     pub(super) fn forget_opening(&self) {
-        self.awaited_opening.set(false);
+        if let Some(done) = self.0.get() {
+            done.awaited_opening.set(false);
+        }
     }
 
     /// It goes with those of others until it is planned: there is no connection for this client alone, or it may not use one.
     pub(super) fn go_with_others(&self) {
-        self.goes_with_others.set(true);
+        self.0.make().goes_with_others.set(true);
     }
 
     /// True when it does.
     pub(super) fn goes_with_others(&self) -> bool {
-        self.goes_with_others.get()
+        self.0.get().is_some_and(|done| done.goes_with_others.get())
     }
 
     /// The batch is planned now: for what of it is left, a connection of its own may be taken again.
     pub(super) fn end_going_with_others(&self) {
-        self.goes_with_others.set(false);
+        if let Some(done) = self.0.get() {
+            done.goes_with_others.set(false);
+        }
     }
 
     /// The time since then counts for the batch, or since an earlier wait for it.
     pub(super) fn count_wait_since(&self, since: Instant) {
-        let before = self.waits_since.get();
-        self.waits_since.set(Some(before.map_or(since, |before| before.min(since))));
+        let waits_since = &self.0.make().waits_since;
+        waits_since.set(Some(waits_since.get().map_or(since, |before| before.min(since))));
     }
 
     /// The same, unless that is `longest` ago: so long only a client is waited for that does not read what it is owed.
@@ -107,12 +131,14 @@ impl Preparation {
 
     /// All that has waited has been sent.
     pub(super) fn end_wait(&self) {
-        self.waits_since.set(None);
+        if let Some(done) = self.0.get() {
+            done.waits_since.set(None);
+        }
     }
 
     /// When the batch was read, or began to wait.
     pub(super) fn take_read_at(&self, now: Instant) -> Instant {
-        self.waits_since.take().unwrap_or(now)
+        self.0.get().and_then(|done| done.waits_since.take()).unwrap_or(now)
     }
 }
 

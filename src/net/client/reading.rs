@@ -19,7 +19,7 @@ impl Connection {
         if !self.exchange.link_has_room(self.bytes_to_send()) {
             self.exchange.note_short_of_room(None);
             self.awaits_room = true;
-            self.exchange.link().wait_for_room(&self.room_ticket, cx);
+            self.exchange.link().wait_for_room(self.room_ticket.make(), cx);
             return Poll::Pending;
         }
         if !has_room {
@@ -129,7 +129,7 @@ impl Connection {
 
     /// What the client has begun is too large for the room that is left: it is told so behind what it is owed, and closed.
     pub(super) fn refuse_unfinished(&mut self) {
-        tracing::info!(client = %self.exchange.peer, bytes = self.input.bytes.len(), "closed: its unfinished request is too large for the buffer limit");
+        tracing::info!(client = %self.exchange.peer(), bytes = self.input.bytes.len(), "closed: its unfinished request is too large for the buffer limit");
         self.shared.context.metrics.closed_early(EarlyClose::Unfinished);
         if self.input.batch.all_held().is_empty() {
             self.input.give_up();

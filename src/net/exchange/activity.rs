@@ -1,5 +1,7 @@
 //! What a client is doing, for CLIENT LIST and GET /clients: derived on demand from existing state.
 
+use std::cell::RefCell;
+
 use tokio::sync::oneshot;
 
 use super::Exchange;
@@ -48,7 +50,7 @@ impl Exchange {
         let current = state.map(|state| self.context.table().spec(state.slots.current()).name().into());
         RequestOwner {
             id: self.id,
-            address: (&*self.peer).into(),
+            address: (&**self.peer()).into(),
             name: word(&details.name),
             library: details.library().into(),
             user: word(&details.user),
@@ -91,7 +93,7 @@ impl Exchange {
             // Whoever asked may have gone.
             Some(_) => drop(answer.send(id)),
             None => {
-                self.own_asked.borrow_mut().push(answer);
+                self.own_asked.make().borrow_mut().push(answer);
                 self.wake();
             }
         }
@@ -99,12 +101,12 @@ impl Exchange {
 
     /// True while somebody waits for that.
     pub fn is_asked_for_own_connection(&self) -> bool {
-        !self.own_asked.borrow().is_empty()
+        self.own_asked.get().is_some_and(|asked| !asked.borrow().is_empty())
     }
 
     /// Tells all who wait for it.
     pub fn report_own_connection(&self, id: Option<i64>) {
-        for answer in self.own_asked.take() {
+        for answer in self.own_asked.get().map(RefCell::take).unwrap_or_default() {
             let _ = answer.send(id);
         }
     }

@@ -3,6 +3,7 @@
 
 use std::cell::Cell;
 
+use respguard_engine::lazy::Lazy;
 use respguard_engine::pipeline::reading::Part;
 
 /// While so large a reply passes others on the same connection wait, and its client has a connection of its own for what
@@ -15,7 +16,10 @@ const OFFENDER_BATCHES: u16 = 4096;
 
 /// What is remembered of one client.
 #[derive(Debug, Default)]
-pub struct Bulk {
+pub struct Bulk(Lazy<Remembered>);
+
+#[derive(Debug, Default)]
+struct Remembered {
     /// Bytes so far of the reply that comes in pieces.
     bytes: Cell<usize>,
     /// Batches that are still to go over a connection of their own.
@@ -39,11 +43,12 @@ impl Bulk {
 
     /// So much more has come of the reply that arrives in pieces.
     pub fn note_more(&self, bytes: usize, large: usize) {
-        let bytes = self.bytes.get().saturating_add(bytes);
+        let remembered = self.0.make();
+        let bytes = remembered.bytes.get().saturating_add(bytes);
         if bytes >= large {
             self.expect(BATCHES);
         }
-        self.bytes.set(bytes);
+        remembered.bytes.set(bytes);
     }
 
     /// The server has ended a connection over what the client has sent.
@@ -54,42 +59,58 @@ impl Bulk {
     /// This command goes over a connection of its own, because the server may have ended another one over it; or nothing
     /// does.
     pub fn set_suspect(&self, command: Option<u64>) {
-        self.suspect.set(command);
+        if command.is_some() || self.0.get().is_some() {
+            self.0.make().suspect.set(command);
+        }
     }
 
     /// The server has ended that connection too: the command was the reason. So end those of others when the server is
     /// gone, but over nothing that was suspected.
     pub fn take_suspect(&self) -> Option<u64> {
-        self.suspect.take()
+        self.0.get()?.suspect.take()
     }
 
     fn expect(&self, batches: u16) {
-        self.batches.set(self.batches.get().max(batches));
+        let remembered = self.0.make();
+        remembered.batches.set(remembered.batches.get().max(batches));
     }
 
     /// What came in has no end.
     pub fn cut(&self) {
-        self.bytes.set(0);
+        if let Some(remembered) = self.0.get() {
+            remembered.bytes.set(0);
+        }
     }
 
     /// True while a large reply comes in.
     pub fn is_coming_in(&self) -> bool {
-        self.bytes.get() >= LARGE_BYTES
+        self.0.get().is_some_and(|remembered| remembered.bytes.get() >= LARGE_BYTES)
     }
 
     /// True when the next batch should go over a connection of its own.
     pub fn is_expected(&self) -> bool {
-        self.batches.get() > 0
+        self.batches() > 0
     }
 
     /// A batch goes over a connection of its own.
     pub fn count(&self) {
-        self.batches.set(self.batches.get().saturating_sub(1));
+        self.set_batches(self.batches().saturating_sub(1));
     }
 
     /// There is no connection for it alone: it goes with the others.
     pub fn forget(&self) {
-        self.batches.set(0);
+        self.set_batches(0);
+    }
+
+    #[inline]
+    fn batches(&self) -> u16 {
+        self.0.get().map_or(0, |remembered| remembered.batches.get())
+    }
+
+    fn set_batches(&self, batches: u16) {
+        if let Some(remembered) = self.0.get() {
+            remembered.batches.set(batches);
+        }
     }
 }
 

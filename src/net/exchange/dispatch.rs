@@ -136,7 +136,7 @@ impl Exchange {
         let key_pattern = key.and_then(|key| rule.pattern_of(key)).map(Into::into);
         let shown = key.and_then(|key| named_keys::shown(policy.violation_keys, key));
         let violation = Violation { key_pattern, key: shown, ..Violation::new(Kind::Degraded) };
-        self.context.reporter.violation(violation.rule(&rule.name).commands([spec.name()]), &self.peer);
+        self.context.reporter.violation(violation.rule(&rule.name).commands([spec.name()]), self.peer());
     }
 }
 

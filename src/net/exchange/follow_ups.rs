@@ -3,11 +3,15 @@
 use std::cell::{Cell, RefCell};
 use std::time::{Duration, Instant};
 
+use respguard_engine::lazy::Lazy;
 use respguard_engine::pipeline::finding::Finding;
 
 /// What is to go out, and how long it is waited for.
 #[derive(Debug, Default)]
-pub(super) struct FollowUps {
+pub(super) struct FollowUps(Lazy<QueuedRequests>);
+
+#[derive(Debug, Default)]
+struct QueuedRequests {
     /// The commands, and how many there are.
     requests: RefCell<Vec<(Vec<u8>, u32)>>,
     /// How long their answers are waited for.
@@ -16,29 +20,29 @@ pub(super) struct FollowUps {
 
 impl FollowUps {
     pub(super) fn are_none(&self) -> bool {
-        self.requests.borrow().is_empty()
+        self.0.get().is_none_or(|queued| queued.requests.borrow().is_empty())
     }
 
     /// What replies have asked for goes out when the connection is done with what it reads.
     pub(super) fn keep(&self, found: &mut [Finding]) {
         for finding in found {
             if let Finding::FollowUp { request, frames } = finding {
-                self.requests.borrow_mut().push((std::mem::take(request), *frames));
+                self.0.make().requests.borrow_mut().push((std::mem::take(request), *frames));
             }
         }
     }
 
     pub(super) fn take(&self) -> Vec<(Vec<u8>, u32)> {
-        self.requests.take()
+        self.0.get().map(|queued| queued.requests.take()).unwrap_or_default()
     }
 
     /// The time of the group that was sent last is theirs.
     pub(super) fn set_timeout(&self, timeout: Duration) {
-        self.timeout.set(timeout);
+        self.0.make().timeout.set(timeout);
     }
 
     pub(super) fn deadline(&self, now: Instant) -> Instant {
-        now + self.timeout.get()
+        now + self.0.get().map_or(Duration::ZERO, |queued| queued.timeout.get())
     }
 }
 

@@ -101,7 +101,7 @@ impl Exchange {
         if let Some(keys) = sending.keys(commands.iter().copied()) {
             keys.name_in(&mut violation);
         }
-        self.context.reporter.violation(violation, &self.peer);
+        self.context.reporter.violation(violation, self.peer());
     }
 
     /// Sends the group at the head once more, if it is to be: nothing of its client's stands behind it.

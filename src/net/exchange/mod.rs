@@ -52,6 +52,7 @@ use client_lane::ClientLane;
 use follow_ups::FollowUps;
 use output::Output;
 use pace::Pace;
+use respguard_engine::lazy::Lazy;
 use respguard_engine::link::owed::Seq;
 use respguard_engine::pipeline::finding::Finding;
 use respguard_engine::pipeline::sequencer::Sequencer;
@@ -76,8 +77,6 @@ pub struct Exchange {
     me: Weak<Exchange>,
     /// The client's id, one for each client of the process.
     pub id: u64,
-    /// The client's address, for reports.
-    pub peer: Arc<str>,
     client: Arc<Client>,
     counts: Counts,
     pub context: Rc<Context>,
@@ -91,7 +90,7 @@ pub struct Exchange {
     /// Something was handed over since it was flushed.
     marked: Cell<bool>,
     /// Who wants to know the connection that the client has alone.
-    own_asked: RefCell<Vec<oneshot::Sender<Option<i64>>>>,
+    own_asked: Lazy<RefCell<Vec<oneshot::Sender<Option<i64>>>>>,
     /// The lease has ended by itself.
     pub lost_lease: Cell<bool>,
     /// What is known of how large the client's replies are.
@@ -144,7 +143,6 @@ impl Exchange {
         Rc::new_cyclic(|me| Exchange {
             me: Weak::clone(me),
             id: client.id,
-            peer: Arc::clone(&client.peer),
             client: Arc::clone(client),
             counts: Counts::default(),
             context: Rc::clone(context),
@@ -161,13 +159,18 @@ impl Exchange {
             pace: Pace::new(clock::now()),
             buffered: Buffered::default(),
             marked: Cell::new(false),
-            own_asked: RefCell::default(),
+            own_asked: Lazy::default(),
             lost_lease: Cell::new(false),
             bulk: Bulk::default(),
             follow_ups: FollowUps::default(),
             unpacks: Cell::new(false),
             ended: Cell::new(None),
         })
+    }
+
+    /// The client's address, for reports.
+    pub fn peer(&self) -> &Arc<str> {
+        &self.client.peer
     }
 
     /// What the client's task waits for.
@@ -206,7 +209,7 @@ impl Exchange {
         let waiting = self.task.waiting();
         let is_over = waiting != Waiting::Input && waiting.is_over(self.owing(), long_ago);
         if is_over {
-            tracing::debug!(client = %self.peer, "a client could go on, and had not been told");
+            tracing::debug!(client = %self.peer(), "a client could go on, and had not been told");
             self.context.metrics.missed_wakeup();
         }
         if is_over || self.task.wants_room() && self.has_room() {

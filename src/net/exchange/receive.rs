@@ -51,7 +51,7 @@ impl Exchange {
             }
         }
         self.count_violations(found);
-        conclude(&self.context, &self.peer, &self.client_lane.lane(), found);
+        conclude(&self.context, self.peer(), &self.client_lane.lane(), found);
     }
 
     /// Reports what resolving has found; true when the upstream connection must be closed.
@@ -64,7 +64,7 @@ impl Exchange {
         self.forget_lost_guards(&state.found);
         self.follow_ups.keep(&mut state.found);
         self.count_violations(&state.found);
-        conclude(&self.context, &self.peer, &self.client_lane.lane(), &mut state.found)
+        conclude(&self.context, self.peer(), &self.client_lane.lane(), &mut state.found)
     }
 }
 
@@ -85,7 +85,7 @@ impl Exchange {
         }
         let is_crowded = waiting >= WAITING_BYTES_MAX || self.context.kept.is_over_limit();
         if is_crowded {
-            tracing::info!(client = %self.peer, waiting, "closed: its replies that wait for an earlier one are too large");
+            tracing::info!(client = %self.peer(), waiting, "closed: its replies that wait for an earlier one are too large");
             self.context.metrics.closed_early(EarlyClose::Crowded);
             self.end(End::Crowded);
         }
@@ -261,7 +261,7 @@ impl Recipient for Exchange {
         let is_too_slow = self.pace.is_too_slow(clock::now());
         if is_too_slow {
             let kept = self.buffered.output();
-            tracing::info!(client = %self.peer, kept, "closed: others wait behind its unread replies, and the buffer limit is reached");
+            tracing::info!(client = %self.peer(), kept, "closed: others wait behind its unread replies, and the buffer limit is reached");
             self.context.metrics.closed_early(EarlyClose::Slow);
             self.end(End::Slow);
         }

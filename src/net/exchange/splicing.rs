@@ -60,7 +60,7 @@ impl Exchange {
         if !socket.has_forgotten(pipe, clock::now()) {
             return;
         }
-        tracing::debug!(client = %self.peer, "a client's socket had room, and its task had not been told");
+        tracing::debug!(client = %self.peer(), "a client's socket had room, and its task had not been told");
         self.context.metrics.missed_wakeup();
         // An error comes again when the task writes.
         while pipe.bytes() > 0

@@ -17,7 +17,6 @@ pub mod group_pool;
 pub mod guard;
 pub mod in_doubt;
 pub mod large;
-mod lazy_queue;
 pub mod named_keys;
 mod near_miss;
 pub mod packed_reply;

@@ -99,6 +99,14 @@ struct ArrayChecks {
 }
 
 impl ExecChecks {
+    /// Nothing is queued.
+    pub(super) const BLANK: ExecChecks = ExecChecks { queued: 0, lost: false, unpack: None, array_checks: None };
+
+    /// Nothing is queued, as far as is known.
+    pub(super) fn is_blank(&self) -> bool {
+        self.queued == 0 && !self.lost && self.unpack.is_none() && self.array_checks.is_none()
+    }
+
     /// The client's transaction begins, or has ended.
     pub(super) fn clear(&mut self) {
         *self = ExecChecks::default();

@@ -229,7 +229,7 @@ impl Sequencer {
     fn behind(&self) -> Behind {
         match self.owed.saturating_sub(1) {
             0 => Behind::Nothing,
-            frames if frames == self.questions.len() => Behind::Questions,
+            frames if frames == self.rare.questions.len() => Behind::Questions,
             _ => Behind::Requests,
         }
     }
@@ -248,16 +248,13 @@ impl Sequencer {
         let (further, again) = further.unwrap_or_default();
         self.owed += further as usize;
         if again {
-            self.again.push_back(seq);
+            self.rare.make_mut().again.push_back(seq);
         }
     }
 
     /// What is to be sent once more for a group, and the replies that it is owed.
     pub fn take_again(&mut self) -> Option<(&[u8], Owed)> {
-        if self.again.is_empty() {
-            return None;
-        }
-        let seq = self.again.pop_front()?;
+        let seq = self.rare.get_mut()?.again.pop_front()?;
         let group = &mut self.group(seq)?.group;
         group.take_again().map(|(request, frames)| (request, Owed::request(seq, frames)))
     }
@@ -319,8 +316,8 @@ impl Sequencer {
 
     /// The group is done: its replies have left, or part into the places of its members.
     fn end_group(&mut self, seq: Seq, have_left: bool, out: &mut Vec<u8>) {
-        if !self.marked.is_empty() {
-            self.marked.retain(|marked| *marked != seq);
+        if let Some(rare) = self.rare.get_mut() {
+            rare.marked.retain(|marked| *marked != seq);
         }
         let Some(slot) = self.slot(seq) else { return };
         let Role::Group(mut place) = std::mem::replace(&mut slot.role, Role::ProxyReply) else { return };
@@ -345,7 +342,7 @@ impl Sequencer {
 
     /// A transaction of several groups has not run: some of its commands are answered, the others are sent again.
     fn give_back(&mut self, seq: Seq, apart: Option<&[Seq]>, returned: Returned, out: &mut Vec<u8>) {
-        self.returned.refused |= returned.refused;
+        self.rare.make_mut().returned.refused |= returned.refused;
         let mut answered = Vec::new();
         for (place, command) in returned.commands.into_iter().enumerate() {
             let at = apart.map_or(seq.plus(place), |apart| apart[place]);
@@ -355,7 +352,7 @@ impl Sequencer {
                     if let Some(slot) = self.slot(at) {
                         *slot = Slot { role: Role::Held, command: CommandId::UNKNOWN, tracker: None, silent: false };
                     }
-                    self.returned.commands.push((at, request));
+                    self.rare.make_mut().returned.commands.push((at, request));
                 }
             }
         }

@@ -5,24 +5,25 @@
 //! that any number of connections may owe one client. A reply that comes before its turn waits in its place.
 
 mod leave;
+mod rare_state;
 
 use std::collections::VecDeque;
 use std::num::NonZeroU32;
 use std::rc::Rc;
-use std::sync::Arc;
 
-use super::failure_tracker::{FailureTracker, FirstCommands};
+use super::failure_tracker::FailureTracker;
 use super::group::WrappedGroup;
 use super::group_pool::GroupPool;
-use super::lazy_queue::LazyQueue;
-use super::packed_reply::PackedReplies;
 use super::probe::Probe;
 use super::reads_ahead::ReadsAhead;
-use super::reply_checks::ExecChecks;
 use super::slot::{GroupSlot, Question, Role, Slot, TrackerId};
 use crate::command::CommandId;
+use crate::lazy::Lazy;
 use crate::link::owed::{Owed, ReplyTo, Seq};
 use crate::session::reply_mode::ReplyMode;
+pub(super) use rare_state::{RareState, TtlsBefore};
+
+pub use rare_state::ReturnedCommands;
 
 /// A client that is owed nothing keeps room for no more places than this.
 const IDLE_SLOTS_MAX: usize = 64;
@@ -34,17 +35,11 @@ pub struct Sequencer {
     pub(super) queue: VecDeque<Slot>,
     /// The first of them.
     pub(super) first: Seq,
-    pub(super) questions: LazyQueue<Question>,
+    /// How many questions of our own have been asked.
     asked: u64,
     /// The pipelines that are not yet answered, and the number of the first.
     pub(super) trackers: VecDeque<FailureTracker>,
     pub(super) first_score: u32,
-    /// What the client's own open transaction has queued.
-    pub(super) transaction: Option<Box<FirstCommands>>,
-    /// What checks the replies within it.
-    pub(super) exec_checks: ExecChecks,
-    /// TTLs in milliseconds that probes before a write have found.
-    pub(super) ttls_before: VecDeque<(Arc<[u8]>, i64)>,
     /// Frames owed by servers.
     pub(super) owed: usize,
     /// Frames whose requests were answered with a timeout, and that are still owed.
@@ -53,48 +48,32 @@ pub struct Sequencer {
     pub(super) waiting_bytes: usize,
     /// Answers of the proxy's own that have yet to come.
     deferred: u32,
-    /// Groups that are to be sent once more.
-    pub(super) again: LazyQueue<Seq>,
-    /// Groups that carry a marker.
-    pub(super) marked: LazyQueue<Seq>,
     /// Replies with compressed values have been asked for.
     pub(super) asks_packed: bool,
-    /// Those that cannot be passed on yet.
-    pub(super) packed: Option<Box<PackedReplies>>,
     /// Bytes of requests that are kept to be sent again.
     pub(super) carried_bytes: usize,
-    /// Commands that are to be sent again, in their places.
-    pub(super) returned: ReturnedCommands,
     /// Reads that were sent before a transaction in front of them was answered.
     pub(super) ahead: ReadsAhead,
     /// What was sent or answered last.
     last: CommandId,
     /// What the client has said with CLIENT REPLY.
     reply_mode: ReplyMode,
-    /// The answer to EXEC, kept back for the proxy's own answers that go into it.
-    pub(super) kept: Option<Vec<u8>>,
+    pub(super) rare: Lazy<RareState>,
     /// Where the memory for groups comes from.
     pub(super) group_pool: Rc<GroupPool>,
-}
-
-/// Commands whose transaction has not run, and that are sent again.
-#[derive(Debug, Default)]
-pub struct ReturnedCommands {
-    /// In their order, each with the place that is kept for it.
-    pub commands: Vec<(Seq, Vec<u8>)>,
-    /// Something that stood between the members of a group was refused.
-    pub refused: bool,
 }
 
 impl Sequencer {
     /// The places of a client of this worker.
     pub fn sharing(group_pool: &Rc<GroupPool>) -> Sequencer {
-        Sequencer { group_pool: Rc::clone(group_pool), ..Sequencer::default() }
+        // Most clients have one request under way.
+        let queue = VecDeque::with_capacity(1);
+        Sequencer { queue, group_pool: Rc::clone(group_pool), ..Sequencer::default() }
     }
 
     /// True when no reply of any kind is owed to the client.
     pub fn is_empty(&self) -> bool {
-        self.queue.is_empty() && self.questions.is_empty()
+        self.queue.is_empty() && self.rare.questions.is_empty()
     }
 
     /// The command that is answered next, or the last one when all are answered.
@@ -114,25 +93,20 @@ impl Sequencer {
             self.queue = VecDeque::new();
             self.trackers = VecDeque::new();
         }
-        if self.questions.is_untouched() && self.again.is_untouched() && self.marked.is_untouched() {
-            return;
-        }
-        if self.questions.is_empty() && self.again.is_empty() && self.marked.is_empty() {
-            self.questions = LazyQueue::default();
-            self.again = LazyQueue::default();
-            self.marked = LazyQueue::default();
+        if self.rare.get_mut().is_some_and(RareState::shrink) {
+            self.rare.forget();
         }
     }
 
     /// Groups are under way, or have been of late, that may be sent once more.
     pub fn has_groups(&self) -> bool {
-        !self.again.is_untouched() || !self.marked.is_untouched()
+        self.rare.get().is_some_and(RareState::has_groups)
     }
 
     /// The places take up so little that it need not be counted.
     #[inline]
     pub fn are_few(&self) -> bool {
-        self.queue.capacity() <= IDLE_SLOTS_MAX && self.carried_bytes == 0 && self.packed.is_none()
+        self.queue.capacity() <= IDLE_SLOTS_MAX && self.carried_bytes == 0 && self.rare.packed.is_none()
     }
 
     /// Bytes that the places take up.
@@ -142,12 +116,12 @@ impl Sequencer {
 
     /// The commands that are to be sent again.
     pub fn take_returned(&mut self) -> ReturnedCommands {
-        std::mem::take(&mut self.returned)
+        self.rare.get_mut().map(|rare| std::mem::take(&mut rare.returned)).unwrap_or_default()
     }
 
     /// Places that are not yet filled.
     pub fn len(&self) -> usize {
-        self.queue.len() + self.questions.len()
+        self.queue.len() + self.rare.questions.len()
     }
 
     /// True when the upstream owes nothing, also not to requests that were answered with a timeout:
@@ -243,7 +217,7 @@ impl Sequencer {
             self.put(place(member), Role::Member, CommandId::UNKNOWN, None);
         }
         if is_marked {
-            self.marked.push_back(seq);
+            self.rare.make_mut().marked.push_back(seq);
         }
         seq
     }
@@ -261,7 +235,7 @@ impl Sequencer {
     fn ask(&mut self, questions: impl Iterator<Item = Option<Probe>>) -> Owed {
         let (first, mut count) = (self.asked, 0);
         for probe in questions {
-            self.questions.push_back(Question { number: self.asked, probe });
+            self.rare.make_mut().questions.push_back(Question { number: self.asked, probe });
             self.asked += 1;
             count += 1;
         }
@@ -348,12 +322,12 @@ impl Sequencer {
 
     /// The next answer to EXEC is kept back, unless it is very long.
     pub fn keep_exec(&mut self) {
-        self.kept = Some(Vec::new());
+        self.rare.make_mut().kept = Some(Vec::new());
     }
 
     /// The answer that was kept back; nothing if it has gone to the client.
     pub fn take_exec(&mut self) -> Vec<u8> {
-        self.kept.take().unwrap_or_default()
+        self.rare.get_mut().and_then(|rare| rare.kept.take()).unwrap_or_default()
     }
 
     /// What the client has said with CLIENT REPLY.
@@ -379,7 +353,7 @@ impl Sequencer {
             return false;
         }
         let is_own = matches!(role, Role::Discard | Role::Verdict | Role::Unblock | Role::Held | Role::Member)
-            || matches!(role, Role::Exec) && self.kept.is_some();
+            || matches!(role, Role::Exec) && self.rare.kept.is_some();
         if !is_own {
             self.skipped();
         }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::probe::Probe;
 use crate::command::{CommandId, TtlEffect};
+use crate::lazy::{Blank, Lazy};
 use crate::policy::{Policy, TtlRule};
 
 /// Keys looked at in one run, which has at most half as many commands; of a run that writes more, those behind them are not
@@ -15,12 +16,19 @@ const COMPARED_MAX: usize = 16;
 
 /// What the commands seen so far leave open.
 #[derive(Debug, Default)]
-pub struct Undecided {
+pub struct Undecided(Lazy<Open>);
+
+#[derive(Debug, Default)]
+struct Open {
     keys: Vec<Key>,
     /// The places of the keys, once there are more than [`COMPARED_MAX`].
-    places: HashMap<Arc<[u8]>, usize>,
+    places: Option<HashMap<Arc<[u8]>, usize>>,
     /// Rules that were about keys beyond [`KEYS_MAX`], each once, with the first command.
     beyond: Vec<(Arc<TtlRule>, CommandId)>,
+}
+
+impl Blank for Open {
+    const BLANK: &'static Open = &Open { keys: Vec::new(), places: None, beyond: Vec::new() };
 }
 
 #[derive(Debug)]
@@ -41,86 +49,95 @@ struct Key {
 impl Undecided {
     /// True when no key needs to be asked about.
     pub fn is_empty(&self) -> bool {
-        self.keys.is_empty()
+        self.0.keys.is_empty()
     }
 
     /// Takes what the next command of the run does to one of its keys.
     pub(super) fn note(&mut self, policy: &Policy, command: CommandId, name: &[u8], effect: TtlEffect) {
-        let at = self.place(name);
-        if matches!(effect, TtlEffect::Delete) {
-            if let Some(at) = at {
-                (self.keys[at].open, self.keys[at].drops) = (false, false);
-                self.keys[at].gone = true;
-            }
-            return;
+        match self.0.get_mut().and_then(|open| open.key(name)) {
+            Some(key) => key.note(command, effect),
+            None if matches!(effect, TtlEffect::Delete) => {}
+            None => self.add(policy, command, name, effect),
         }
-        let Some(at) = at else {
-            return self.add(policy, command, name, effect);
-        };
-        let key = &mut self.keys[at];
-        let decided = is_decided(effect, &key.rule);
-        key.command = command;
-        // A write that keeps the TTL leaves open only what was open before it.
-        key.open = if keeps(effect) && !key.gone { key.open } else { !decided };
-        key.drops |= matches!(effect, TtlEffect::Drop | TtlEffect::Persist);
-        key.gone = false;
     }
 
     fn add(&mut self, policy: &Policy, command: CommandId, name: &[u8], effect: TtlEffect) {
         let Some((index, rule)) = policy.ttl_rule_for(name) else { return };
-        if self.keys.len() >= KEYS_MAX {
-            if !self.beyond.iter().any(|(known, _)| Arc::ptr_eq(known, rule)) {
-                self.beyond.push((Arc::clone(rule), command));
+        let open = self.0.make_mut();
+        if open.keys.len() >= KEYS_MAX {
+            if !open.beyond.iter().any(|(known, _)| Arc::ptr_eq(known, rule)) {
+                open.beyond.push((Arc::clone(rule), command));
             }
             return;
         }
-        if !rule.sample.take() {
-            return;
+        if rule.sample.take() {
+            let drops = matches!(effect, TtlEffect::Drop | TtlEffect::Persist);
+            // The key's bytes are kept past the request's buffer: the probe's answer comes later.
+            let (name, is_open) = (Arc::<[u8]>::from(name), !is_decided(effect, rule));
+            open.push(Key { name, index, rule: Arc::clone(rule), command, open: is_open, drops, gone: false });
         }
-        let drops = matches!(effect, TtlEffect::Drop | TtlEffect::Persist);
-        // The key's bytes are kept past the request's buffer: the probe's answer comes later.
-        let (name, open) = (Arc::<[u8]>::from(name), !is_decided(effect, rule));
-        self.keys.push(Key { name, index, rule: Arc::clone(rule), command, open, drops, gone: false });
-        match self.keys.len() {
-            ..=COMPARED_MAX => {}
-            len => {
-                let first = self.places.len();
-                let new = self.keys[first..].iter().map(|key| Arc::clone(&key.name)).zip(first..len);
-                self.places.extend(new);
-            }
-        }
-    }
-
-    fn place(&self, name: &[u8]) -> Option<usize> {
-        if self.keys.len() > COMPARED_MAX {
-            return self.places.get(name).copied();
-        }
-        self.keys.iter().position(|key| *key.name == *name)
     }
 
     /// The rules of which keys were not looked at, with the first command that wrote one.
     pub(super) fn take_beyond(&mut self) -> Vec<(Arc<TtlRule>, CommandId)> {
-        std::mem::take(&mut self.beyond)
+        self.0.get_mut().map(|open| std::mem::take(&mut open.beyond)).unwrap_or_default()
     }
 
     /// What must be asked before the run, to know which TTLs it drops.
     pub fn before(&self) -> impl Iterator<Item = Probe> + '_ {
-        self.keys.iter().filter(|key| key.open && key.drops).map(|key| key.probe(true))
+        self.0.keys.iter().filter(|key| key.open && key.drops).map(|key| key.probe(true))
     }
 
     /// What must be asked behind the run.
     pub fn after(&self) -> impl Iterator<Item = Probe> + '_ {
-        self.keys.iter().filter(|key| key.open).map(|key| key.probe(false))
+        self.0.keys.iter().filter(|key| key.open).map(|key| key.probe(false))
     }
 
     /// The run has ended.
     pub fn clear(&mut self) {
-        self.keys.clear();
-        self.places.clear();
+        if let Some(open) = self.0.get_mut() {
+            open.keys.clear();
+            open.places.iter_mut().for_each(|places| places.clear());
+        }
+    }
+}
+
+impl Open {
+    fn key(&mut self, name: &[u8]) -> Option<&mut Key> {
+        if self.keys.len() > COMPARED_MAX {
+            let at = *self.places.as_ref()?.get(name)?;
+            return self.keys.get_mut(at);
+        }
+        self.keys.iter_mut().find(|key| *key.name == *name)
+    }
+
+    fn push(&mut self, key: Key) {
+        self.keys.push(key);
+        let len = self.keys.len();
+        if len > COMPARED_MAX {
+            let places = self.places.get_or_insert_default();
+            let first = places.len();
+            let new = self.keys[first..].iter().map(|key| Arc::clone(&key.name)).zip(first..len);
+            places.extend(new);
+        }
     }
 }
 
 impl Key {
+    /// Takes what the next command does to it.
+    fn note(&mut self, command: CommandId, effect: TtlEffect) {
+        if matches!(effect, TtlEffect::Delete) {
+            (self.open, self.drops, self.gone) = (false, false, true);
+            return;
+        }
+        let decided = is_decided(effect, &self.rule);
+        self.command = command;
+        // A write that keeps the TTL leaves open only what was open before it.
+        self.open = if keeps(effect) && !self.gone { self.open } else { !decided };
+        self.drops |= matches!(effect, TtlEffect::Drop | TtlEffect::Persist);
+        self.gone = false;
+    }
+
     fn probe(&self, before: bool) -> Probe {
         Probe { index: self.index, rule: Arc::clone(&self.rule), key: Arc::clone(&self.name), command: self.command, before }
     }

@@ -87,7 +87,7 @@ impl Sequencer {
         }
         match slot.role {
             Role::Subscription { .. } | Role::UnsubscribeAll(_) => session.subscriptions.answered(),
-            Role::Queued | Role::QueuedChecked(_) => self.exec_checks.lose(),
+            Role::Queued | Role::QueuedChecked(_) => self.rare.make_mut().exec_checks.lose(),
             _ => {}
         }
         if fault == Fault::Timeout && changes_lease(&slot.role, session) {

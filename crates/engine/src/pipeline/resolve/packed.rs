@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use crate::link::owed::{ReplyTo, Seq};
-use crate::pipeline::packed_reply::{LONG_BYTES, PackedPart, PackedReply, ReadReply};
+use crate::pipeline::packed_reply::{LONG_BYTES, PackedPart, PackedReplies, PackedReply, ReadReply};
 use crate::pipeline::reading::{ClientSide, Part, Reading};
 use crate::pipeline::reply_checks::ExecChecks;
 use crate::pipeline::sequencer::Sequencer;
@@ -18,7 +18,7 @@ impl Sequencer {
         match self.slot(seq).map(|slot| &slot.role) {
             Some(Role::Checked(check)) => check.reader().is_some(),
             Some(Role::Group(group)) => group.group.reads_values(),
-            Some(Role::Exec) => self.exec_checks.reads_values(),
+            Some(Role::Exec) => self.rare.exec_checks.reads_values(),
             _ => false,
         }
     }
@@ -26,7 +26,7 @@ impl Sequencer {
     /// Takes a piece of such a reply.
     pub(in crate::pipeline) fn admit_packed(&mut self, seq: Seq, piece: &[u8], part: Part, client: &mut ClientSide<'_>) -> u32 {
         let to = ReplyTo::Request(seq);
-        let mut begun = self.packed.as_mut().and_then(|packed| packed.take_begun(seq)).unwrap_or_default();
+        let mut begun = self.packed().and_then(|packed| packed.take_begun(seq)).unwrap_or_default();
         let bytes = if part.first && part.last {
             Cow::Borrowed(piece)
         } else {
@@ -44,7 +44,7 @@ impl Sequencer {
             if passes {
                 return self.admit_now(to, &bytes, whole, client);
             }
-            self.packed.get_or_insert_default().begun.push((seq, bytes.into_owned()));
+            self.rare.make_mut().packed.get_or_insert_default().begun.push((seq, bytes.into_owned()));
             return 0;
         }
         let parts = self.packed_parts(seq, &bytes, part.top);
@@ -54,14 +54,13 @@ impl Sequencer {
         }
         self.end_transaction(seq, &bytes, whole, client);
         let reply = PackedReply { seq, frame: bytes.into_owned(), top: part.top, parts, promised };
-        self.packed.get_or_insert_default().whole.push_back(reply);
+        self.rare.make_mut().packed.get_or_insert_default().whole.push_back(reply);
         0
     }
 
     /// Where values are in a whole reply.
     fn packed_parts(&mut self, seq: Seq, frame: &[u8], top: Top) -> Vec<PackedPart> {
-        let Sequencer { exec_checks, .. } = self;
-        let exec = exec_checks.parts(frame);
+        let exec = self.rare.exec_checks.parts(frame);
         match self.slot(seq) {
             // Nobody hears it.
             Some(Slot { silent: true, role: Role::Checked(_), .. }) | None => Vec::new(),
@@ -79,7 +78,7 @@ impl Sequencer {
     fn end_transaction(&mut self, seq: Seq, frame: &[u8], part: Part, client: &mut ClientSide<'_>) {
         let Some(slot) = self.slot(seq).filter(|slot| matches!(slot.role, Role::Exec)) else { return };
         let mut ended = Slot { role: Role::Exec, command: slot.command, tracker: slot.tracker, silent: slot.silent };
-        let checks = std::mem::take(&mut self.exec_checks);
+        let checks = self.rare.get_mut().map(|rare| std::mem::take(&mut rare.exec_checks)).unwrap_or_default();
         let ClientSide { session, found, context, .. } = client;
         let mut reading = Reading { piece: frame, part, session, context: *context, found, more: &mut 0 };
         self.admit_transaction(&mut ended, &mut reading);
@@ -88,44 +87,48 @@ impl Sequencer {
         }
     }
 
+    fn packed(&mut self) -> Option<&mut PackedReplies> {
+        self.rare.get_mut()?.packed.as_deref_mut()
+    }
+
     /// The oldest reply whose values are to be read.
     pub fn next_packed(&mut self) -> Option<PackedReply> {
-        self.packed.as_mut()?.whole.pop_front()
+        self.packed()?.whole.pop_front()
     }
 
     /// Whether there is one.
     #[inline]
     pub fn has_packed(&self) -> bool {
-        self.packed.as_ref().is_some_and(|packed| !packed.whole.is_empty())
+        self.rare.packed.as_ref().is_some_and(|packed| !packed.whole.is_empty())
     }
 
     /// Bytes of such replies that are whole and wait.
     #[inline]
     pub fn packed_waiting(&self) -> usize {
-        self.packed.as_ref().map_or(0, |packed| packed.waiting())
+        self.rare.packed.as_ref().map_or(0, |packed| packed.waiting())
     }
 
     /// Bytes of all such replies, but for those that were taken.
     #[inline]
     pub fn packed_bytes(&self) -> usize {
-        self.packed.as_ref().map_or(0, |packed| packed.bytes())
+        self.rare.packed.as_ref().map_or(0, |packed| packed.bytes())
     }
 
     /// Something of the reply to this request is kept until it is whole, and nothing of it has gone to the client.
     pub(in crate::pipeline) fn is_gathered(&self, seq: Seq) -> bool {
-        self.packed.as_ref().is_some_and(|packed| packed.begun.iter().any(|(known, _)| *known == seq))
+        self.rare.packed.as_ref().is_some_and(|packed| packed.begun.iter().any(|(known, _)| *known == seq))
     }
 
     /// The rest of it will not come, or comes from its beginning on.
     pub(in crate::pipeline) fn forget_gathered(&mut self, seq: Seq) {
-        if let Some(packed) = &mut self.packed {
+        if let Some(packed) = self.packed() {
             drop(packed.take_begun(seq));
         }
     }
 
     /// No room is left to gather replies: of those that come in, the values are not read.
     pub fn refuse_begun(&mut self, client: &mut ClientSide<'_>) {
-        let begun = self.packed.as_mut().map(|packed| std::mem::take(&mut packed.begun)).unwrap_or_default();
+        let begun = self.packed().map(|packed| std::mem::take(&mut packed.begun)).unwrap_or_default();
         for (seq, bytes) in begun {
             self.each_unpack(seq, &mut |_, unpack| unpack.refuse());
             let part = Part { first: true, last: false, top: Top::default() };
@@ -139,7 +142,7 @@ impl Sequencer {
             Some(Role::Checked(check)) => check.unpack().into_iter().for_each(|unpack| visit(0, unpack)),
             Some(Role::Group(group)) => group.group.unpacks().for_each(|(place, unpack)| visit(place, unpack)),
             Some(Role::ExecRead(checks)) => checks.unpacks().for_each(|(place, unpack)| visit(place, unpack)),
-            Some(Role::Exec) => self.exec_checks.unpacks().for_each(|(place, unpack)| visit(place, unpack)),
+            Some(Role::Exec) => self.rare.make_mut().exec_checks.unpacks().for_each(|(place, unpack)| visit(place, unpack)),
             _ => {}
         }
     }
@@ -167,7 +170,11 @@ impl Sequencer {
 
     /// Passes on a piece of the answer to the client's own EXEC.
     pub(in crate::pipeline) fn pass_exec(&mut self, reading: &mut Reading<'_>, out: &mut Vec<u8>) {
-        let checked = self.exec_checks.admit(reading.piece, reading.part, &mut reading.findings());
+        let piece = reading.piece;
+        let checked = match self.rare.get_mut() {
+            Some(rare) => rare.exec_checks.admit(piece, reading.part, &mut reading.findings()),
+            None => Cow::Borrowed(piece),
+        };
         self.keep_piece(&checked, out);
     }
 }

@@ -13,8 +13,8 @@ const BYTES_MAX: usize = 256 * 1024;
 impl Sequencer {
     /// Whether reads may be sent behind the transaction that is under way, on the connection that it is under way on.
     pub fn takes_reads_ahead(&mut self) -> bool {
-        let Some(&seq) = self.marked.front().filter(|_| self.marked.len() == 1) else { return false };
-        let is_idle = self.returned.commands.is_empty() && !self.ahead.any_void() && self.reply_mode() == ReplyMode::On;
+        let Some(&seq) = self.rare.marked.front().filter(|_| self.rare.marked.len() == 1) else { return false };
+        let is_idle = self.rare.returned.commands.is_empty() && !self.ahead.any_void() && self.reply_mode() == ReplyMode::On;
         is_idle && self.ahead.bytes() < BYTES_MAX && self.group(seq).is_some_and(|slot| slot.group.lets_reads_ahead())
     }
 
@@ -42,7 +42,7 @@ impl Sequencer {
         if let Some(slot) = self.slot(seq) {
             *slot = Slot { role: Role::Held, command: CommandId::UNKNOWN, tracker: None, silent: false };
         }
-        self.returned.commands.push((seq, read.request));
+        self.rare.make_mut().returned.commands.push((seq, read.request));
         false
     }
 

@@ -13,7 +13,7 @@ impl Sequencer {
     /// True while a group is unanswered that may be sent again: what its client sends behind it has to wait, or the two
     /// would change places.
     pub fn is_fenced(&self) -> bool {
-        !self.marked.is_empty() || self.ahead.any_void()
+        !self.rare.marked.is_empty() || self.ahead.any_void()
     }
 
     /// True when something is to be done for a group, because its connection was lost.
@@ -22,8 +22,8 @@ impl Sequencer {
     }
 
     fn next_in_doubt(&mut self) -> Option<Seq> {
-        (0..self.marked.len()).find_map(|at| {
-            let seq = *self.marked.get(at)?;
+        (0..self.rare.marked.len()).find_map(|at| {
+            let seq = *self.rare.marked.get(at)?;
             self.group(seq).filter(|slot| slot.group.has_recovery()).map(|_| seq)
         })
     }

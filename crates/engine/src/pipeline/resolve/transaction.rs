@@ -17,8 +17,10 @@ impl Sequencer {
         let Reading { piece, part, context, .. } = *reading;
         match slot.role {
             Role::Multi if part.first && piece == b"+OK\r\n" => {
-                self.transaction.iter_mut().for_each(|queued| queued.clear());
-                self.exec_checks.clear();
+                if let Some(rare) = self.rare.get_mut() {
+                    rare.transaction.iter_mut().for_each(|queued| queued.clear());
+                    rare.exec_checks.clear();
+                }
             }
             Role::Queued | Role::QueuedChecked(_) if part.last => {
                 let check = match std::mem::replace(&mut slot.role, Role::Queued) {
@@ -27,8 +29,9 @@ impl Sequencer {
                 };
                 if part.first && piece == b"+QUEUED\r\n" {
                     let may_write = context.table.spec(slot.command).may_write();
-                    self.transaction.get_or_insert_default().queue(slot.command, may_write);
-                    self.exec_checks.queued(check);
+                    let rare = self.rare.make_mut();
+                    rare.transaction.get_or_insert_default().queue(slot.command, may_write);
+                    rare.exec_checks.queued(check);
                 }
             }
             Role::Multi if part.first && piece != b"+OK\r\n" => {
@@ -40,20 +43,28 @@ impl Sequencer {
                     reading.found.push(Finding::CloseUpstream);
                 }
                 if part.top.errors > 0 {
-                    report_transaction(self.transaction.get_or_insert_default(), piece, part, context.table, reading.found);
+                    report_transaction(
+                        self.rare.make_mut().transaction.get_or_insert_default(),
+                        piece,
+                        part,
+                        context.table,
+                        reading.found,
+                    );
                 }
-                self.exec_checks.clear();
+                if let Some(rare) = self.rare.get_mut() {
+                    rare.exec_checks.clear();
+                }
             }
             _ => {}
         }
     }
 
     pub(in super::super) fn keep_piece(&mut self, piece: &[u8], out: &mut Vec<u8>) {
-        let Some(kept) = &mut self.kept else { return out.extend_from_slice(piece) };
+        let kept = self.rare.get_mut().and_then(|rare| rare.kept.as_mut());
+        let Some(kept) = kept else { return out.extend_from_slice(piece) };
         kept.extend_from_slice(piece);
         if kept.len() > EXEC_BYTES_MAX {
-            out.append(kept);
-            self.kept = None;
+            out.append(&mut self.take_exec());
         }
     }
 }
