@@ -1,16 +1,16 @@
 //! What goes through a client's connection to the cluster without a turn of its link's task: nearly everything.
 //!
 //! What a client writes is sent to the nodes by the client's own task. When the last reply that it is owed has come, the task
-//! that has read it from its node hands all that wait to the link, which hands them to the client. What is not that simple
-//! goes the way of a socket, by `AsyncRead` and `AsyncWrite`.
+//! that has read it from its node hands all that wait to the link, which hands them to the client; what comes before that goes
+//! `together` with it, or soon by itself. What is not that simple goes the way of a socket, by `AsyncRead` and `AsyncWrite`.
 
 use std::rc::Rc;
 
 use super::connection::{ClusterConnection, INPUT_BYTES_MAX};
 use super::core::{Core, Plain, State};
-use crate::net::upstream::Recipient;
 use crate::net::upstream::commands::Commands;
 use crate::net::upstream::connection::Link;
+use crate::net::upstream::{AdmittedPlain, Recipient};
 
 /// The end of a connection to the cluster that a link writes to at once.
 pub struct AtOnce(Rc<Core>);
@@ -38,7 +38,8 @@ impl AtOnce {
         }
         core.dispatch();
         core.note_kept();
-        if core.state.borrow().has_to_be_read() {
+        // What waits for others to come is handed on soon.
+        if !core.waits_together.get() && core.state.borrow().has_to_be_read() {
             core.wake();
         }
     }
@@ -65,11 +66,33 @@ impl Core {
         }
     }
 
-    /// Hands what has come to the client, if nothing else is owed to it; false where something is left for the link's task.
+    /// Hands replies, which are all that the client is owed, on to it; `None` where they have to wait for something.
+    pub(super) fn hand_on_all(&self, stream: u16, count: u64, replies: &[u8], frames: u32) -> Option<AdmittedPlain> {
+        if self.has_news.get() || self.kept.get() > 0 || self.behind_since.get().is_some() {
+            return None;
+        }
+        let reader = self.reader.borrow().upgrade()?;
+        if !self.state.borrow_mut().ends_with(stream, count, frames as usize) {
+            return None;
+        }
+        let (handed, bytes) = reader.hand_on(replies, frames);
+        if bytes < replies.len() {
+            self.state.borrow_mut().pass_plain(&replies[bytes..], (frames - handed) as usize);
+        }
+        Some(AdmittedPlain { is_done: bytes == replies.len() && reader.is_flushed(), ..AdmittedPlain::default() })
+    }
+
+    /// Lets the client write what was handed on to it, as far as it has not.
+    pub(super) fn flush_handed_on(&self) {
+        let reader = self.reader.borrow().upgrade();
+        reader.into_iter().for_each(|reader| reader.flush_handed_on());
+    }
+
+    /// Hands what has come to the client, if these are plain replies; false where something is left for the link's task.
     pub(super) fn hand_on(&self) -> bool {
         let reader = self.reader.borrow().upgrade();
         let (Some(reader), Ok(mut state)) = (reader, self.state.try_borrow_mut()) else { return false };
-        if !state.is_last_and_plain() || self.has_news.get() {
+        if !state.is_plain() || self.has_news.get() {
             return false;
         }
         let (mut replies, plain) = (std::mem::take(&mut state.out), std::mem::take(&mut state.plain));
@@ -83,7 +106,6 @@ impl Core {
             state.out = replies;
             if is_done {
                 state.forget_read();
-                self.turns_waited.set(0);
             } else {
                 state.plain = Plain { bytes: state.out.len(), frames: plain.frames - frames };
             }
@@ -99,14 +121,13 @@ impl State {
         self.input.len() <= INPUT_BYTES_MAX || self.queue.is_empty()
     }
 
-    fn has_to_be_read(&self) -> bool {
+    pub(super) fn has_to_be_read(&self) -> bool {
         self.out_at < self.out.len() || self.fault.is_some() || self.is_closed
     }
 
-    /// All that waits to be read are plain replies, and it is all that there is to come.
-    fn is_last_and_plain(&self) -> bool {
+    /// Something waits to be read, and all of it are plain replies.
+    pub(super) fn is_plain(&self) -> bool {
         let is_plain = self.plain.bytes == self.out.len() && self.out_at == 0 && !self.out.is_empty();
-        let is_last = self.queue.is_empty() && self.fault.is_none() && !self.is_closed;
-        is_plain && is_last && self.held.is_empty() && self.returning.is_empty()
+        is_plain && self.fault.is_none() && !self.is_closed && self.held.is_empty() && self.returning.is_empty()
     }
 }

@@ -72,6 +72,11 @@ impl Link {
         (handed, at)
     }
 
+    /// Nobody has to be told that something was handed on.
+    pub fn is_flushed(&self) -> bool {
+        self.touched.borrow().is_empty()
+    }
+
     /// Lets those write to whom something was handed.
     pub fn flush_handed_on(&self) {
         let mut touched = self.touched.take();
