@@ -32,11 +32,16 @@ impl AtOnce {
     /// Takes what the client has written, and sends it. Where these are the bytes of `commands`, they need not be cut again.
     pub fn write(&self, bytes: &[u8], commands: Option<&Commands<'_>>) {
         let core = &self.0;
-        match commands.filter(|_| core.may_take_cut(bytes.len())) {
+        let is_sent = match commands.filter(|_| core.may_take_cut(bytes.len())) {
             Some(commands) => core.take_cut(bytes, commands),
-            None => core.take_in(bytes),
+            None => {
+                core.take_in(bytes);
+                false
+            }
+        };
+        if !is_sent {
+            core.dispatch();
         }
-        core.dispatch();
         core.note_kept();
         // What waits for others to come is handed on soon.
         if !core.waits_together.get() && core.state.borrow().has_to_be_read() {

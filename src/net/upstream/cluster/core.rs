@@ -8,7 +8,6 @@ use std::time::Instant;
 
 use super::connection::HeadFault;
 use super::entry::{Entry, Kind, Lease, OpenTransaction, Phase};
-use super::intake::Times;
 use super::late::LateReplies;
 use super::nodes::Nodes;
 use super::scripts::ScriptNeeds;
@@ -55,8 +54,6 @@ pub(super) struct Core {
     pub(super) has_left: Cell<bool>,
     /// What the worker's sum knows of what is kept here.
     pub(super) kept: Cell<usize>,
-    /// Of what was read last.
-    pub(super) times: Cell<Option<Times>>,
     /// What has come waits for what follows it.
     pub(super) waits_together: Cell<bool>,
     pub(super) behind_since: Cell<Option<Instant>>,
@@ -166,7 +163,6 @@ impl Core {
             has_news: Cell::new(false),
             has_left: Cell::new(false),
             kept: Cell::new(0),
-            times: Cell::new(None),
             waits_together: Cell::new(false),
             behind_since: Cell::new(None),
             links: RefCell::default(),
