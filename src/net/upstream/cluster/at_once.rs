@@ -8,9 +8,13 @@ use std::rc::Rc;
 
 use super::connection::{ClusterConnection, INPUT_BYTES_MAX};
 use super::core::{Core, Plain, State};
+use super::together::Waits;
 use crate::net::upstream::commands::Commands;
 use crate::net::upstream::connection::Link;
 use crate::net::upstream::{AdmittedPlain, Recipient};
+
+/// What is more goes on without what follows it.
+const TOGETHER_BYTES_MAX: usize = 16 * 1024;
 
 /// The end of a connection to the cluster that a link writes to at once.
 pub struct AtOnce(Rc<Core>);
@@ -71,6 +75,29 @@ impl Core {
         }
     }
 
+    /// Sees to it that what has come is read: together with what is about to come, or at once.
+    pub(super) fn pass_on(&self) {
+        let (is_there, waits) = {
+            let state = self.state.borrow();
+            (state.has_to_be_read() || self.has_news.get(), state.waits_for_rest() && !self.has_news.get())
+        };
+        if waits {
+            if !self.waits_together.replace(true)
+                && let Some(me) = self.me.upgrade()
+            {
+                self.nodes.together.add(me);
+            }
+        } else if is_there && !self.hand_on() {
+            self.wake();
+        }
+    }
+
+    /// What has come changes nothing until more has.
+    pub(super) fn waits_quietly(&self, state: &State) -> bool {
+        let is_quiet = !state.has_to_be_read() || self.waits_together.get() && state.waits_for_rest();
+        is_quiet && !self.has_news.get() && self.kept.get() == 0 && state.held.is_empty() && state.is_little()
+    }
+
     /// Hands replies, which are all that the client is owed, on to it; `None` where they have to wait for something.
     pub(super) fn hand_on_all(&self, stream: u16, count: u64, replies: &[u8], frames: u32) -> Option<AdmittedPlain> {
         if self.has_news.get() || self.kept.get() > 0 || self.behind_since.get().is_some() {
@@ -121,6 +148,19 @@ impl Core {
     }
 }
 
+impl Waits for Core {
+    fn end_wait(&self) {
+        self.waits_together.set(false);
+        let is_there = self.has_news.get() || self.state.borrow().has_to_be_read();
+        if is_there && !self.has_left.get() {
+            if !self.hand_on() {
+                self.wake();
+            }
+            self.note_kept();
+        }
+    }
+}
+
 impl State {
     pub(super) fn has_room(&self) -> bool {
         self.input.len() <= INPUT_BYTES_MAX || self.queue.is_empty()
@@ -134,5 +174,11 @@ impl State {
     pub(super) fn is_plain(&self) -> bool {
         let is_plain = self.plain.bytes == self.out.len() && self.out_at == 0 && !self.out.is_empty();
         is_plain && self.fault.is_none() && !self.is_closed && self.held.is_empty() && self.returning.is_empty()
+    }
+
+    /// All that waits to be read are plain replies, and others of which nothing stands in the way come soon.
+    fn waits_for_rest(&self) -> bool {
+        let is_next = self.queue.front().is_some_and(|entry| entry.stream.is_some());
+        is_next && self.out.len() < TOGETHER_BYTES_MAX && self.is_plain()
     }
 }

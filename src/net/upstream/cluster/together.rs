@@ -10,12 +10,8 @@ use std::task::{Context as TaskContext, Poll, Waker};
 
 use tracing::debug;
 
-use super::core::{Core, State};
-
-/// What has come waits no longer for what follows it than so many turns of the worker's loop,
+/// What has come waits no longer for what follows it than so many turns of the worker's loop.
 const TURNS_MAX: u32 = 2;
-/// and not where it is so much.
-const TOGETHER_BYTES_MAX: usize = 16 * 1024;
 /// A list that was not looked at for so many ticks, each of which is a turn of the loop, will not be.
 const TICKS_MAX: u32 = 4 * TURNS_MAX;
 
@@ -46,7 +42,7 @@ impl<W> Default for Together<W> {
 
 impl<W: Waits + 'static> Together<W> {
     /// What has come for this one goes with what is about to come, or soon by itself.
-    fn add(self: &Rc<Self>, who: Rc<W>) {
+    pub(super) fn add(self: &Rc<Self>, who: Rc<W>) {
         let is_first = {
             let mut waiting = self.waiting.borrow_mut();
             waiting.push(who);
@@ -105,52 +101,6 @@ fn poll<W: Waits + 'static>(together: &Weak<Together<W>>, cx: &mut TaskContext<'
         *waker = Some(cx.waker().clone());
     }
     Poll::Pending
-}
-
-impl Core {
-    /// Sees to it that what has come is read: together with what is about to come, or at once.
-    pub(super) fn pass_on(&self) {
-        let (is_there, waits) = {
-            let state = self.state.borrow();
-            (state.has_to_be_read() || self.has_news.get(), state.waits_for_rest() && !self.has_news.get())
-        };
-        if waits {
-            if !self.waits_together.replace(true)
-                && let Some(me) = self.me.upgrade()
-            {
-                self.nodes.together.add(me);
-            }
-        } else if is_there && !self.hand_on() {
-            self.wake();
-        }
-    }
-
-    /// What has come changes nothing until more has.
-    pub(super) fn waits_quietly(&self, state: &State) -> bool {
-        let is_quiet = !state.has_to_be_read() || self.waits_together.get() && state.waits_for_rest();
-        is_quiet && !self.has_news.get() && self.kept.get() == 0 && state.held.is_empty() && state.is_little()
-    }
-}
-
-impl Waits for Core {
-    fn end_wait(&self) {
-        self.waits_together.set(false);
-        let is_there = self.has_news.get() || self.state.borrow().has_to_be_read();
-        if is_there && !self.has_left.get() {
-            if !self.hand_on() {
-                self.wake();
-            }
-            self.note_kept();
-        }
-    }
-}
-
-impl State {
-    /// All that waits to be read are plain replies, and others of which nothing stands in the way come soon.
-    fn waits_for_rest(&self) -> bool {
-        let is_next = self.queue.front().is_some_and(|entry| entry.stream.is_some());
-        is_next && self.out.len() < TOGETHER_BYTES_MAX && self.is_plain()
-    }
 }
 
 #[cfg(test)]
