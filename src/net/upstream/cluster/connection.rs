@@ -8,7 +8,7 @@ use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::core::{Core, State};
+use super::core::Core;
 use respguard_engine::link::handshake::OrphanedConnection;
 use respguard_engine::pipeline::finding::Fault;
 
@@ -17,11 +17,6 @@ pub(super) const INPUT_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 /// A client's connection to the cluster. Dropping it ends what it has under way.
 pub struct ClusterConnection(pub(super) Rc<Core>);
-
-/// What has come waits no longer for what follows it than so many turns of the worker's loop,
-const TURNS_MAX: u32 = 2;
-/// and not where it is so much.
-const TOGETHER_BYTES_MAX: usize = 16 * 1024;
 
 /// In the place of the next frames: they will not come in time, or never.
 #[derive(Debug, Clone)]
@@ -50,9 +45,6 @@ impl AsyncRead for ClusterConnection {
         let mut borrowed = core.state.borrow_mut();
         let state = &mut *borrowed;
         if state.out_at < state.out.len() {
-            if core.awaits_rest(state, cx) {
-                return Poll::Pending;
-            }
             let bytes = buf.remaining().min(state.out.len() - state.out_at);
             buf.put_slice(&state.out[state.out_at..state.out_at + bytes]);
             state.out_at += bytes;
@@ -102,29 +94,6 @@ impl AsyncWrite for ClusterConnection {
         let core = &self.0;
         core.state.borrow_mut().is_closed = true;
         Poll::Ready(Ok(()))
-    }
-}
-
-impl Core {
-    /// Replies of other nodes to the same client may have come, too: they are read first, and go out in one write with these.
-    fn awaits_rest(&self, state: &State, cx: &mut Context<'_>) -> bool {
-        let turns = self.turns_waited.get();
-        let waits = turns < TURNS_MAX && state.out.len() < TOGETHER_BYTES_MAX && state.owes_soon();
-        self.turns_waited.set(if waits { turns + 1 } else { 0 });
-        if waits {
-            self.listen(cx);
-            // Polled once, it has the task woken when the sockets have been looked at.
-            let next_turn = std::pin::pin!(tokio::task::yield_now());
-            return next_turn.poll(cx).is_pending();
-        }
-        false
-    }
-}
-
-impl State {
-    /// Single requests are under way that nothing stands before.
-    fn owes_soon(&self) -> bool {
-        self.queue.front().is_some_and(|entry| entry.stream.is_some())
     }
 }
 

@@ -8,7 +8,6 @@ use std::time::Instant;
 
 use super::connection::HeadFault;
 use super::entry::{Entry, Kind, Lease, OpenTransaction, Phase};
-use super::intake::Times;
 use super::late::LateReplies;
 use super::nodes::Nodes;
 use super::scripts::ScriptNeeds;
@@ -54,11 +53,9 @@ pub(super) struct Core {
     pub(super) has_news: Cell<bool>,
     pub(super) has_left: Cell<bool>,
     /// What the worker's sum knows of what is kept here.
-    kept: Cell<usize>,
-    /// Of what was read last.
-    pub(super) times: Cell<Option<Times>>,
-    /// How often what has come waits already for what follows it.
-    pub(super) turns_waited: Cell<u32>,
+    pub(super) kept: Cell<usize>,
+    /// What has come waits for what follows it.
+    pub(super) waits_together: Cell<bool>,
     pub(super) behind_since: Cell<Option<Instant>>,
     /// The nodes' connections that it has sent on.
     links: RefCell<Vec<Weak<Link>>>,
@@ -166,8 +163,7 @@ impl Core {
             has_news: Cell::new(false),
             has_left: Cell::new(false),
             kept: Cell::new(0),
-            times: Cell::new(None),
-            turns_waited: Cell::new(0),
+            waits_together: Cell::new(false),
             behind_since: Cell::new(None),
             links: RefCell::default(),
             reader: RefCell::default(),
@@ -191,9 +187,7 @@ impl Core {
     /// What is kept here counts among what is kept for all clients, but for the little that each may have.
     pub(super) fn note_kept(&self) {
         let state = self.state.borrow();
-        let multi = state.multi.as_ref().map_or(0, |multi| multi.request.len());
-        let bytes = state.input.len() + state.waiting_bytes() + state.reply_bytes + multi;
-        let bytes = if bytes < LITTLE { 0 } else { bytes };
+        let bytes = if state.is_little() { 0 } else { state.kept_bytes() };
         if bytes != self.kept.get() {
             self.nodes.context.kept.change(&self.kept, bytes);
         }
@@ -355,6 +349,16 @@ impl State {
             self.wrote.retain(|known| known != node);
             self.wrote.push(NodeName::clone(node));
         }
+    }
+
+    fn kept_bytes(&self) -> usize {
+        let multi = self.multi.as_ref().map_or(0, |multi| multi.request.len());
+        self.input.len() + self.waiting_bytes() + self.reply_bytes + multi
+    }
+
+    /// No more is kept than each client may have.
+    pub(super) fn is_little(&self) -> bool {
+        self.kept_bytes() < LITTLE
     }
 
     /// Bytes of replies that wait.

@@ -1,10 +1,12 @@
 //! Takes the commands that a client's batch has cut already. Most are about one key, and go to its node as they came.
 
 use super::core::{Core, State};
+use super::entry::Entry;
 use super::intake::Request;
 use crate::net::upstream::commands::Commands;
-use respguard_engine::command::Timeout;
-use respguard_engine::route::place::{Route, Slots};
+use respguard_engine::command::{CommandId, RetryClass, Table, Timeout};
+use respguard_engine::route::place::{Route, Routes, Slots};
+use respguard_engine::route::slots::key_slot;
 
 impl Core {
     /// True where so many bytes of whole commands may be taken: what was written before ends with a command, and none of them
@@ -13,8 +15,8 @@ impl Core {
         self.state.borrow().is_between_requests() && bytes < self.longest_request()
     }
 
-    /// Takes commands, of which these are the bytes.
-    pub(super) fn take_cut(&self, bytes: &[u8], commands: &Commands<'_>) {
+    /// Takes commands, of which these are the bytes; true where all have been sent, and nothing else is to be done.
+    pub(super) fn take_cut(&self, bytes: &[u8], commands: &Commands<'_>) -> bool {
         let state = &mut *self.state.borrow_mut();
         let table = self.nodes.context.table();
         state.input.extend_from_slice(bytes);
@@ -23,7 +25,7 @@ impl Core {
         let input = std::mem::take(&mut state.input);
         let mut pieces = self.nodes.pieces.take();
         let (routes, times, first) = (self.nodes.routes(&table), self.times(), state.parsed);
-        let mut goes_at_once = self.goes_at_once(state);
+        let (mut goes_at_once, mut simple): (bool, Option<Simple>) = (self.goes_at_once(state), None);
         for (place, id, args) in commands.each() {
             let (from, through) = (first + place.start, first + place.end);
             // It went with one before it.
@@ -31,23 +33,61 @@ impl Core {
                 continue;
             }
             let start = state.input_start + from as u64;
+            if goes_at_once && simple.as_ref().is_none_or(|known| known.id != id) {
+                simple = Simple::of(&routes, &table, id);
+            }
+            if goes_at_once
+                && let Some(known) = &simple
+                && let Some(key) = args.get(known.key)
+            {
+                let (slot, bytes) = (key_slot(key), start..state.input_start + through as u64);
+                let entry = Entry::single(times, id, bytes, slot, known.is_read);
+                goes_at_once = self.collect_last(state, entry, slot, &input[from..through], &mut pieces);
+                state.parsed = through;
+                continue;
+            }
             let request = Request::of(routes.get(id.index()), &table, id, args);
             if let Some(slot) = only_slot(&request).filter(|_| state.multi.is_none()) {
-                state.queue.push_back(self.entry_at(times, &request, start..state.input_start + through as u64));
-                goes_at_once = goes_at_once && self.collect_last(state, slot, &input[from..through], &mut pieces);
+                let entry = self.entry_at(times, &request, start..state.input_start + through as u64);
+                if goes_at_once {
+                    goes_at_once = self.collect_last(state, entry, slot, &input[from..through], &mut pieces);
+                } else {
+                    state.queue.push_back(entry);
+                }
                 state.parsed = through;
             } else {
                 goes_at_once = false;
                 state.parsed = from + self.take_request(state, &table, &request, &input[from..], start, place.len());
             }
         }
-        self.send_pieces(state, &mut pieces);
+        let are_sent = self.send_pieces(state, &mut pieces);
         self.nodes.pieces.replace(pieces);
         state.parsed = state.parsed.max(input.len());
         state.input = input;
         state.parsing.parser = parser;
         drop(table);
-        state.advance();
+        if !goes_at_once {
+            state.advance();
+        }
+        goes_at_once && are_sent
+    }
+}
+
+/// What commands have in common that go to the node of their only key, the first argument, as they came.
+struct Simple {
+    id: CommandId,
+    /// Which argument is the key.
+    key: usize,
+    is_read: bool,
+}
+
+impl Simple {
+    /// `None` for a command of another kind.
+    fn of(routes: &Routes, table: &Table, id: CommandId) -> Option<Simple> {
+        let spec = table.spec(id);
+        let goes_there = matches!(routes.get(id.index()), Route::Keys | Route::Split(_)) && spec.first_argument_is_only_key();
+        let is_simple = goes_there && spec.timeout == Timeout::Never && !spec.slow;
+        is_simple.then(|| Simple { id, key: usize::from(spec.name_words), is_read: spec.retry == RetryClass::Read })
     }
 }
 

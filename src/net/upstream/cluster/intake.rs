@@ -282,19 +282,32 @@ impl Core {
         let is_common = !request.spec.slow && request.spec.timeout == Timeout::Never;
         let deadline = if is_common { Some(times.deadline) } else { self.own_deadline(request, times.now) };
         Entry {
-            kind: Kind::Single,
-            command: request.id,
-            bytes,
             slot: request.slot(),
+            deadline,
+            holds_slot: matches!(request.slots, Slots::One { keys: 2.., .. }),
+            ..Entry::single(times, request.id, bytes, 0, request.spec.retry == RetryClass::Read)
+        }
+    }
+}
+
+impl Entry {
+    /// A request about one key, in this slot, that was read at this time and is neither long by nature nor waits at its node.
+    #[inline(always)]
+    pub(super) fn single(times: Times, command: CommandId, bytes: std::ops::Range<u64>, slot: u16, is_read: bool) -> Entry {
+        Entry {
+            kind: Kind::Single,
+            command,
+            bytes,
+            slot: Some(slot),
             frames: 1,
             phase: Phase::Waiting,
-            deadline,
+            deadline: Some(times.deadline),
             unsent_by: times.unsent_by,
             skip: 0,
             reply: Vec::new(),
             begun: false,
-            is_read: request.spec.retry == RetryClass::Read,
-            holds_slot: matches!(request.slots, Slots::One { keys: 2.., .. }),
+            is_read,
+            holds_slot: false,
             is_fence: false,
             blocks_others: false,
             stream: None,
@@ -308,12 +321,12 @@ impl Core {
     /// Until when what is read now is waited for.
     pub(super) fn times(&self) -> Times {
         let now = State::now();
-        if let Some(known) = self.times.get().filter(|known| known.now == now) {
+        if let Some(known) = self.nodes.times.get().filter(|known| known.now == now) {
             return known;
         }
         let request_timeout = self.nodes.settings.request_timeout;
         let times = Times { now, deadline: now + request_timeout, unsent_by: unsent_by(now, request_timeout) };
-        self.times.set(Some(times));
+        self.nodes.times.set(Some(times));
         times
     }
 

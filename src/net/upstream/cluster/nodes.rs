@@ -10,10 +10,12 @@ use std::time::{Duration, Instant};
 use super::connection::ClusterConnection;
 use super::core::Core;
 use super::inquiry::LostConnections;
+use super::intake::Times;
 use super::node::{Node, Used};
 use super::scatter::Pieces;
 use super::scripts::{ScriptNeeds, Scripts};
 use super::settings::{Announced, ClusterSettings, NodeName};
+use super::together::Together;
 use super::unsettled::Unsettled;
 use crate::net::address::Address;
 use crate::net::clock;
@@ -63,6 +65,10 @@ pub struct Nodes {
     changes: Cell<u64>,
     /// What one client is sending.
     pub(super) pieces: RefCell<Pieces>,
+    /// Of what was read last.
+    pub(super) times: Cell<Option<Times>>,
+    /// Clients of whom something has come and more is about to.
+    pub(super) together: Rc<Together<Core>>,
     /// Primaries by their ids, as a walk goes over them.
     primaries: RefCell<Rc<[NodeName]>>,
     /// Connections to nodes with which groups were lost.
@@ -90,6 +96,8 @@ impl Nodes {
             version: Cell::new(0),
             changes: Cell::new(0),
             pieces: RefCell::default(),
+            times: Cell::new(None),
+            together: Rc::default(),
             primaries: RefCell::new(Rc::from([])),
             lost: LostConnections::default(),
             unsettled: Unsettled::default(),

@@ -355,12 +355,16 @@ impl Recipient for Core {
     }
 
     fn admit_plain(&self, first: Seq, replies: &[u8], frames: u32) -> AdmittedPlain {
-        let state = &mut *self.state.borrow_mut();
         if let Some((stream, count)) = of_address(first) {
+            if let Some(admitted) = self.hand_on_all(stream, count, replies, frames) {
+                return admitted;
+            }
+            let state = &mut *self.state.borrow_mut();
             state.take_plain(stream, count, replies, frames as usize);
             self.has_news.set(self.has_news.get() || state.unsent > 0);
-            return AdmittedPlain::default();
+            return AdmittedPlain { is_done: self.waits_quietly(state), ..AdmittedPlain::default() };
         }
+        let state = &mut *self.state.borrow_mut();
         state.pass_plain(replies, frames as usize);
         for _ in 0..frames {
             state.queue.pop_front();
@@ -417,12 +421,10 @@ impl Recipient for Core {
 
     fn flush(&self) {
         self.is_touched.set(false);
+        self.flush_handed_on();
         self.state.borrow_mut().release_messages(self.key.borrow().protocol);
-        let is_done = self.hand_on();
+        self.pass_on();
         self.note_kept();
-        if !is_done {
-            self.wake();
-        }
         self.release_late();
     }
 

@@ -107,27 +107,43 @@ impl Core {
         is_sent && is_plain && state.version == self.nodes.version()
     }
 
-    /// Takes the last request, a single one about this slot before which nothing waits, into the piece for its node; false where
-    /// that has no connection that is ready.
+    /// Takes a request, a single one about this slot before which nothing waits, as the last, and into the piece for its node;
+    /// false where that has no connection that is ready.
     #[inline]
-    pub(super) fn collect_last(&self, state: &mut State, slot: u16, written: &[u8], pieces: &mut Pieces) -> bool {
-        let Some(stream) = self.stream_of(state, slot) else { return false };
-        let State { queue, streams, first, next, .. } = state;
-        let through = *first + queue.len() as u64;
-        let (Some(entry), Some(known)) = (queue.back_mut(), streams.get(stream)) else { return false };
-        pieces.add(stream, known, entry, through - 1, written);
-        entry.go_in(stream);
-        *next = through;
-        true
+    pub(super) fn collect_last(
+        &self,
+        state: &mut State,
+        mut entry: Entry,
+        slot: u16,
+        written: &[u8],
+        pieces: &mut Pieces,
+    ) -> bool {
+        let number = state.first + state.queue.len() as u64;
+        let mut is_collected = false;
+        if let Some(stream) = self.stream_of(state, slot)
+            && let Some(known) = state.streams.get(stream)
+        {
+            pieces.add(stream, known, &entry, number, written);
+            entry.go_in(stream);
+            state.next = number + 1;
+            is_collected = true;
+        }
+        state.queue.push_back(entry);
+        is_collected
     }
 
     /// The stream of what is about this slot; `None` where its node has no connection that is ready.
+    #[inline]
     fn stream_of(&self, state: &mut State, slot: u16) -> Option<u16> {
         let shard = self.nodes.shard_of(slot)?;
-        let known = state.streams.of_shard(shard, self.nodes.changes());
-        if known.is_some() {
-            return known;
+        match state.streams.of_shard(shard, self.nodes.changes()) {
+            Some(known) => Some(known),
+            None => self.open_stream(state, shard, slot),
         }
+    }
+
+    #[cold]
+    fn open_stream(&self, state: &mut State, shard: usize, slot: u16) -> Option<u16> {
         let name = self.nodes.owner(slot)?;
         if self.nodes.is_given_up(&name) {
             return None;

@@ -288,10 +288,10 @@ impl State {
 
     /// Whole replies to requests from the `count`th of a stream on: those whose turn it is leave.
     pub(super) fn take_plain(&mut self, stream: u16, count: u64, replies: &[u8], frames: usize) {
-        let is_next = self.fault.is_none() && self.next_of(stream, frames) == frames;
+        let next = if self.fault.is_none() { self.next_of(stream, frames) } else { 0 };
         let Some(Stream { replies: kept, .. }) = self.streams.get(stream) else { return };
         kept.answered(count + frames as u64 - 1);
-        if is_next && kept.is_empty() {
+        if next == frames && kept.is_empty() {
             kept.readers -= frames;
             self.pass_plain(replies, frames);
             self.pop_front(frames);
@@ -299,7 +299,25 @@ impl State {
             kept.keep(replies, frames);
             self.reply_bytes += replies.len();
         }
+        // Others before them have not been answered: it is nobody's turn.
+        if next > 0 {
+            self.advance();
+        }
+    }
+
+    /// All that the client is owed are so many plain replies to requests from the `count`th of a stream on, and nothing else
+    /// is to be done for it: with them it is answered.
+    pub(super) fn ends_with(&mut self, stream: u16, count: u64, frames: usize) -> bool {
+        let is_all = self.queue.len() == frames && self.out.is_empty() && self.next_of(stream, frames) == frames;
+        let is_all = is_all && self.fault.is_none() && !self.is_closed && self.held.is_empty() && self.returning.is_empty();
+        let Some(Stream { replies, .. }) = self.streams.get(stream).filter(|stream| is_all && stream.replies.is_empty()) else {
+            return false;
+        };
+        replies.answered(count + frames as u64 - 1);
+        replies.readers -= frames;
+        self.pop_front(frames);
         self.advance();
+        true
     }
 
     /// How many of the requests at the head, at most `most`, have their replies in this stream.
@@ -311,12 +329,16 @@ impl State {
     /// Replies at the head that have come in their streams leave; false where none has.
     pub(super) fn pass_from_streams(&mut self) -> bool {
         let (from, mut passed) = (self.out.len(), 0);
-        while let Some(stream) = self.queue.get(passed).and_then(|entry| entry.stream)
-            && let Some(Stream { replies, .. }) = self.streams.get(stream).filter(|stream| !stream.replies.is_empty())
+        let State { queue, streams, out, .. } = self;
+        let mut next = queue.iter().map_while(|entry| entry.stream).peekable();
+        while let Some(stream) = next.next()
+            && let Some(Stream { replies, .. }) = streams.get(stream).filter(|stream| !stream.replies.is_empty())
         {
-            let is_of = |entry: &&super::entry::Entry| entry.stream == Some(stream);
-            let most = self.queue.range(passed..).take(replies.frames).take_while(is_of).count();
-            passed += replies.take(most, &mut self.out);
+            let mut most = 1;
+            while most < replies.frames && next.next_if_eq(&stream).is_some() {
+                most += 1;
+            }
+            passed += replies.take(most, out);
         }
         self.note_plain(from, passed);
         self.reply_bytes = self.reply_bytes.saturating_sub(self.out.len() - from);
@@ -324,8 +346,11 @@ impl State {
         passed > 0
     }
 
-    fn pop_front(&mut self, requests: usize) {
-        self.queue.drain(..requests);
+    pub(super) fn pop_front(&mut self, requests: usize) {
+        // One after the other: most leave singly, or by twos and threes.
+        for _ in 0..requests {
+            self.queue.pop_front();
+        }
         self.first += requests as u64;
     }
 }

@@ -30,8 +30,11 @@ impl Link {
         }
         let mut requests = std::mem::take(&mut state.out);
         state.out_start += bytes as u64;
-        let (position, answered) = (state.out_start, state.inflight.first_start().unwrap_or(u64::MAX));
-        state.writes.note(position, answered, clock::now());
+        // By itself it is known when that was: as it was read.
+        if !state.writes.is_empty() {
+            let (position, answered) = (state.out_start, state.inflight.first_start().unwrap_or(u64::MAX));
+            state.writes.note(position, answered, clock::now());
+        }
         drop(state);
         self.context.metrics.add_bytes(Side::Upstream, Direction::Out, bytes);
         cluster.write(&requests, commands);
@@ -70,6 +73,11 @@ impl Link {
         latency.end(self);
         self.look_away();
         (handed, at)
+    }
+
+    /// Nobody has to be told that something was handed on.
+    pub fn is_flushed(&self) -> bool {
+        self.touched.borrow().is_empty()
     }
 
     /// Lets those write to whom something was handed.

@@ -43,6 +43,12 @@ impl Writes {
         }
     }
 
+    /// Nothing was noted that is not known by when it was read.
+    #[inline]
+    pub(super) fn is_empty(&self) -> bool {
+        self.kept.is_empty()
+    }
+
     #[cold]
     fn make_room(&mut self, answered: u64) {
         while self.kept.front().is_some_and(|(position, _)| *position <= answered) {

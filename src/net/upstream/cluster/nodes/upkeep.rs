@@ -62,6 +62,9 @@ impl Nodes {
     /// Looks after all connections; called every few milliseconds.
     pub fn on_tick(&self) {
         self.leases.on_tick();
+        if self.together.look_for_missed_wakeup() {
+            self.context.metrics.missed_wakeup();
+        }
         let now = clock::now();
         let mut revoked = Vec::new();
         for node in self.nodes.borrow().values() {
