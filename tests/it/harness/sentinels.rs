@@ -8,6 +8,8 @@ use super::{Authority, Issued, PATIENCE, Program, RedisServer, Wire, eventually,
 /// How soon the sentinels take a server for dead.
 const DOWN_AFTER_MS: u32 = 500;
 const SENTINELS: usize = 3;
+/// Of its directory.
+const LOG: &str = "sentinel.log";
 const FOLLOW: &str = "--repl-diskless-sync-delay 0 --repl-ping-replica-period 1";
 
 /// Two servers of which one follows the other, and three sentinels that know them as `m`.
@@ -22,7 +24,7 @@ struct Sentinel {
     port: u16,
     tls_port: Option<u16>,
     process: Child,
-    _directory: tempfile::TempDir,
+    directory: tempfile::TempDir,
 }
 
 impl Watched {
@@ -157,17 +159,18 @@ impl Sentinel {
         let (port, directory) = (free_port(), tempfile::tempdir().expect("a temporary directory"));
         let tls_port = tls.map(|_| free_port());
         let keys = tls.zip(tls_port).map(|((authority, shown), port)| tls_keys(authority, shown, port).join("\n"));
-        let file = directory.path().join("sentinel.conf");
+        let (file, log) = (directory.path().join("sentinel.conf"), directory.path().join(LOG));
         let configuration = format!(
-            "port {port}\nbind 127.0.0.1\ndir {}\nsentinel monitor m {primary} 2\n\
+            "port {port}\nbind 127.0.0.1\ndir {}\nlogfile {}\nsentinel monitor m {primary} 2\n\
              sentinel down-after-milliseconds m {DOWN_AFTER_MS}\nsentinel failover-timeout m 2000\n\
              sentinel parallel-syncs m 1\n{more}\n{}\n",
             directory.path().display(),
+            log.display(),
             keys.unwrap_or_default()
         );
         std::fs::write(&file, configuration).expect("a temporary file");
         let process = Command::new(&Program::under_test().path).arg(&file).arg("--sentinel").stdout(Stdio::null()).spawn();
-        let mut sentinel = Sentinel { port, tls_port, process: process.expect("it has told its version"), _directory: directory };
+        let mut sentinel = Sentinel { port, tls_port, process: process.expect("it has told its version"), directory };
         let mut ended = false;
         let own = format!("process_id:{}\r\n", sentinel.process.id());
         let answers = within(PATIENCE, || {
@@ -193,5 +196,9 @@ impl Sentinel {
 impl Drop for Sentinel {
     fn drop(&mut self) {
         self.end();
+        if std::thread::panicking() {
+            let log = std::fs::read_to_string(self.directory.path().join(LOG));
+            eprintln!("the log of the sentinel on port {}:\n{}", self.port, log.unwrap_or_default());
+        }
     }
 }
