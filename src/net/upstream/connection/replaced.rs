@@ -73,9 +73,13 @@ impl Link {
 
     /// Whether the server has yet to answer what was sent for the client that this recipient is, be it too late.
     pub fn owes(&self, who: &Rc<dyn Recipient>) -> bool {
-        let sender = who.sender();
-        let owes_late = || self.at_once.borrow().as_ref().is_some_and(|cluster| cluster.owes_late(sender));
-        self.state.borrow().inflight.owes(|recipient| std::ptr::eq(recipient.sender(), sender)) || owes_late()
+        let is_theirs = |recipient: &Rc<dyn Recipient>| std::ptr::eq(recipient.sender(), who.sender());
+        self.state.borrow().inflight.owes(is_theirs) || self.owes_late(who)
+    }
+
+    /// Whether a node may still run what was given up for this client: nothing of that is owed here any more.
+    pub(super) fn owes_late(&self, who: &Rc<dyn Recipient>) -> bool {
+        self.at_once.borrow().as_ref().is_some_and(|cluster| cluster.owes_late(who.sender()))
     }
 
     /// Retires the connection: only clients with outstanding replies on it still send on it.

@@ -88,8 +88,8 @@ impl Link {
         }
     }
 
-    /// This connection is stuck: `most` of those who are owed nothing but reads ask for them over another one. Their time
-    /// begins anew: it is another client that was waited for.
+    /// This connection is stuck: `most` of those who are owed nothing but reads, and of whom nothing may run any more that was
+    /// given up, ask for them over another one. Their time begins anew: it is another client that was waited for.
     pub fn hand_reads_to(&self, next: &Rc<Link>, most: usize) {
         if !self.replays_reads() {
             return;
@@ -99,7 +99,9 @@ impl Link {
         let sent = Sent { bytes: out, start: *out_start, written: *out_start + *out_at as u64 };
         let nobody = || Rc::new(Discard) as Rc<dyn Recipient>;
         let now = self.held_up.own_time(clock::now());
-        let moved = inflight.move_reads((sent, most), now, identity, |who| who.may_move(), nobody);
+        // What it sends from then on goes over the next one, too.
+        let may_move = |who: &Rc<dyn Recipient>| who.may_move() && !self.owes_late(who);
+        let moved = inflight.move_reads((sent, most), now, identity, may_move, nobody);
         let requests: Vec<_> = moved.iter().map(|moved| out[moved.bytes.clone()].to_vec()).collect();
         for moved in moved.iter().rev().filter(|moved| moved.is_unsent) {
             out.drain(moved.bytes.clone());
