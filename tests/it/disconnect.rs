@@ -1,7 +1,7 @@
 //! What a client that leaves, or says that it will, is still given and what it leaves behind.
 
 use crate::harness::wire::requests;
-use crate::harness::{Proxy, Twin, eventually};
+use crate::harness::{Proxy, Twin, eventually, text};
 
 #[test]
 fn a_client_that_leaves_behind_a_blocked_pop_loses_nothing_whatever_it_sent_next() {
@@ -29,6 +29,36 @@ fn so_does_one_whose_pop_blocks_only_after_it_has_left() {
     eventually("nobody waits for it", || proxy.metric("respguard_clients", &[]) == 0.0);
     assert_eq!(redis.ask("RPUSH queue job"), ":1\r\n");
     assert_eq!(redis.ask("LLEN queue"), ":1\r\n");
+}
+
+#[test]
+fn one_that_says_that_it_will_leave_gets_what_need_not_be_waited_for() {
+    let twin = Twin::start("");
+    for number in 0..50 {
+        twin.pair().same_line(&format!("RPUSH queue job-{number}"));
+        let [direct, proxied] = twin.ends_of(b"BLPOP queue 5\r\n");
+        assert!(direct.contains(&format!("job-{number}")), "{direct}");
+        assert_eq!(proxied, direct);
+    }
+}
+
+#[test]
+fn what_blocks_ends_with_one_that_says_that_it_will_leave() {
+    let (redis, proxy) = Proxy::with_redis("");
+    let cases = [
+        (&["BLPOP queue 0"][..], ""),
+        (&["RPUSH full job", "BLPOP full 0", "BLPOP queue 0"], ":1\r\n*2\r\n$4\r\nfull\r\n$3\r\njob\r\n"),
+        (&["BLPOP queue 0", "SELECT 1"], ""),
+    ];
+    for (lines, expected) in cases {
+        let mut wire = proxy.wire();
+        wire.send(&requests(lines));
+        wire.finish_sending();
+        assert_eq!(text(&wire.until_closed()), expected);
+        eventually("nobody waits for it", || redis.info("clients", "blocked_clients") == 0);
+        assert_eq!(redis.ask("RPUSH queue job"), ":1\r\n", "{lines:?}");
+        assert_eq!(redis.ask("DEL queue"), ":1\r\n", "{lines:?}");
+    }
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use crate::net::upstream::connection::Link;
+use crate::net::upstream::connection::{Blocked, Link, Phase};
 use crate::net::upstream::lane::Lane;
 use respguard_resp::encode;
 
@@ -38,6 +38,35 @@ impl Lease {
         self.link().is_none_or(|link| link.has_room(usize::MAX))
     }
 
+    /// True when the server waits with its answer to that, as far as it can say. It is asked over another connection of the
+    /// lane, once the client's own is there; `answered` is called when this is to be looked at again.
+    pub(super) fn waits_at_server(&self, answered: impl FnOnce() + 'static) -> bool {
+        let Some((lane, link)) = self.0.as_ref().filter(|(_, link)| link.is_blocked()) else { return false };
+        let asked = Rc::clone(link);
+        let inquiry = link.blocked();
+        match inquiry.known() {
+            Blocked::NotKnown if link.phase() == Phase::Connecting => {
+                inquiry.pause();
+                tokio::task::spawn_local(async move {
+                    // Where it cannot be opened, its client is told.
+                    let _ = asked.opened().await;
+                    asked.blocked().resume();
+                    answered();
+                });
+            }
+            Blocked::NotKnown => {
+                if let Some(question) = inquiry.ask(link.info().client_id) {
+                    lane.call(&question, move |answer| {
+                        asked.blocked().answered(answer.reply());
+                        answered();
+                    });
+                }
+            }
+            Blocked::Asked | Blocked::Waits => {}
+        }
+        inquiry.known() == Blocked::Waits
+    }
+
     /// The server is asked to end the wait of the command that blocks on it, if one does.
     pub(super) fn end_blocking(&self) {
         let Some((lane, link)) = self.0.as_ref().filter(|(_, link)| link.is_blocked()) else { return };
@@ -68,7 +97,6 @@ impl Lease {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::net::upstream::connection::Phase;
     use crate::net::upstream::lane::NoLease;
     use crate::net::upstream::pool::Pool;
     use crate::net::upstream::tests::{context, server, settings};

@@ -60,8 +60,9 @@ impl Connection {
         }
     }
 
-    /// The client has left while blocked: as with Redis, nothing comes any more.
+    /// The client has left while blocked: as with Redis, nothing comes any more. What did not have to wait is answered.
     pub(super) fn waits_for_nobody(&self) -> bool {
-        self.lease.is_blocked() && !self.shared.context.draining.get()
+        let exchange = Rc::clone(&self.exchange);
+        !self.shared.context.draining.get() && self.lease.waits_at_server(move || exchange.wake())
     }
 }

@@ -6,11 +6,12 @@
 //! for its task. `on_tick` looks after its deadlines, `head_of_line` after a head that keeps others waiting, `replaced` after
 //! another connection in its place, `held_up` after the time that a client takes, `silence` after a head that the server keeps
 //! waiting, `slow` after requests that take long, `login_validity` after who may go on over a new one, `term` after whether its server is
-//! still the primary, `blame` after over whom it was lost, `room` after who waits for room. Behind a loss `replay_buffer` saves the
+//! still the primary, `blame` after over whom it was lost, `blocked` after whether the server really waits, `room` after who waits for room. Behind a loss `replay_buffer` saves the
 //! reads for the next connection, and `orphan_kill` has the server end the one that was lost.
 
 mod at_once;
 mod blame;
+mod blocked;
 mod head_of_line;
 mod held_up;
 mod life;
@@ -48,6 +49,7 @@ use crate::net::splice::SplicePipe;
 use crate::net::topology::View;
 use crate::telemetry::label::UpstreamState;
 use blame::Blame;
+pub use blocked::{Blocked, BlockedInquiry};
 use head_of_line::HeadOfLine;
 use held_up::HeldUp;
 use respguard_engine::link::handshake::{ConnectParams, OrphanedConnection, Refusal, ServerInfo};
@@ -82,6 +84,8 @@ pub struct Link {
     shown: Cell<Option<UpstreamState>>,
     /// The connection may be left in a state that its next user must not meet.
     unclean: Cell<bool>,
+    /// On a lease whose client has left: whether the server waits with its answer.
+    blocked: BlockedInquiry,
     /// Since when attempts to connect have failed.
     down: Cell<Option<Instant>>,
     /// The task has ended: all that was queued has been answered, and nothing more is taken.

@@ -4,6 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use super::blame::Blame;
+use super::blocked::BlockedInquiry;
 use super::head_of_line::HeadOfLine;
 use super::held_up::HeldUp;
 use super::room::WaitingForRoom;
@@ -54,6 +55,7 @@ impl Link {
             owner: RefCell::new(None),
             shown: Cell::new(None),
             unclean: Cell::new(false),
+            blocked: BlockedInquiry::default(),
             down: Cell::new(None),
             over: Cell::new(false),
             orphans: RefCell::new(orphans),

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Link, Phase};
+use super::{BlockedInquiry, Link, Phase};
 use crate::net::clock;
 use crate::net::health::Health;
 use crate::net::last_answered::LastAnswered;
@@ -95,6 +95,11 @@ impl Link {
     /// True when the request at the head may wait longer than requests do: it blocks.
     pub fn is_blocked(&self) -> bool {
         self.state.borrow().inflight.head_blocks()
+    }
+
+    /// Whether the server waits with its answer to that, as far as it was asked.
+    pub fn blocked(&self) -> &BlockedInquiry {
+        &self.blocked
     }
 
     /// The id by which the server unblocks the lease. From now on it serves nobody else: the word may come late, and
