@@ -1,5 +1,6 @@
 //! Counts what a worker allocates while it serves clients at a steady pace: nothing.
 
+mod cluster;
 mod counting;
 #[path = "../it/harness/program.rs"]
 mod program;
@@ -12,11 +13,13 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
+use respguard::net::upstream::Settings;
 use respguard_engine::command::Table;
 use respguard_engine::policy::rule::{TtlAction, Written, WrittenExpect, WrittenGroup, WrittenGuard, WrittenMember, WrittenTtl};
 use respguard_engine::policy::{Policy, compile};
 use respguard_resp::encode;
 
+use cluster::Cluster;
 use served::Worker;
 use server::Server;
 
@@ -30,13 +33,14 @@ const COMMANDS_MIN: u64 = 100_000;
 /// An allocation per command, per turn or per tick is in each of them.
 const STRETCHES_MAX: usize = 5;
 
-/// GET and SET in turn, and how many bytes Redis answers to them.
+/// SET and GET in turn, of keys that several nodes of a cluster serve, and how many bytes Redis answers to them.
 fn batch() -> (Vec<u8>, usize) {
     let (mut requests, mut replies) = (Vec::new(), Vec::new());
-    for _ in 0..DEPTH / 2 {
-        encode::request(&mut requests, &[b"SET", b"steady", &VALUE]);
+    for number in 0..DEPTH / 2 {
+        let key = format!("steady:{number}");
+        encode::request(&mut requests, &[b"SET", key.as_bytes(), &VALUE]);
         encode::simple(&mut replies, "OK");
-        encode::request(&mut requests, &[b"GET", b"steady"]);
+        encode::request(&mut requests, &[b"GET", key.as_bytes()]);
         encode::bulk(&mut replies, &VALUE);
     }
     (requests, replies.len())
@@ -62,9 +66,8 @@ fn play(clients: &mut [TcpStream], long: Duration) {
 /// What the worker allocates at depth 16: while clients come, and over all commands of one stretch once they have been
 /// served for a while. Whenever the machine keeps the server from answering for some milliseconds, the worker takes ways
 /// that it has not taken before, and their buffers are made once: then the next stretch counts.
-fn allocations_under(policy: Policy) -> (u64, Vec<u64>) {
-    let server = Server::start();
-    let worker = Worker::start(server.port(), policy);
+fn allocations_under(upstream: Settings, policy: Policy) -> (u64, Vec<u64>) {
+    let worker = Worker::start(upstream, policy);
     let mut clients = Vec::new();
     let first = counting::on_worker(|| {
         clients.extend((0..CLIENTS).map(|_| worker.connect()));
@@ -101,8 +104,15 @@ fn rules() -> Policy {
 // One test: the counter is the process', and what one worker allocates must not hide behind another.
 #[test]
 fn a_worker_at_a_steady_pace_allocates_nothing() {
-    for (policy, what) in [(Policy::passive(), "without rules"), (rules(), "with rules that match nothing")] {
-        let (first, steady) = allocations_under(policy);
+    let server = Server::start();
+    let nodes = Cluster::start();
+    let one = || served::settings(server.port());
+    for (upstream, policy, what) in [
+        (one(), Policy::passive(), "without rules"),
+        (one(), rules(), "with rules that match nothing"),
+        (nodes.settings(), Policy::passive(), "before a cluster"),
+    ] {
+        let (first, steady) = allocations_under(upstream, policy);
         assert!(first > CLIENTS as u64, "clients that come cost something, so the counter sees the worker: {first}");
         assert!(steady.contains(&0), "{what}: {steady:?} in stretches of {COMMANDS_MIN} commands or more");
     }

@@ -31,15 +31,15 @@ pub struct Worker {
 }
 
 impl Worker {
-    /// Starts a worker in front of the redis-server at this port of the loopback.
-    pub fn start(upstream_port: u16, policy: Policy) -> Worker {
+    /// Starts a worker in front of this upstream.
+    pub fn start(upstream: Settings, policy: Policy) -> Worker {
         // The recorder counts as in the real process; the second worker of one process finds it installed.
         let exposition = Exposition::install().unwrap_or_else(|_| Exposition::build().1);
         let (sender, mailbox) = mpsc::channel(64);
         let (load, registry, mut flushes) = (Arc::default(), Arc::new(Registry::new(1000)), Flushes::default());
         let thread = worker::start(Setup {
             number: 0,
-            upstream: settings(upstream_port),
+            upstream,
             acceptor: None,
             users: None,
             exclusive: false,
@@ -82,7 +82,8 @@ impl Worker {
     }
 }
 
-fn settings(port: u16) -> Settings {
+/// Of the redis-server at this port of the loopback.
+pub fn settings(port: u16) -> Settings {
     Settings {
         primary: Primary::fixed(Address::Tcp { host: "127.0.0.1".to_owned(), port }),
         tls: None,

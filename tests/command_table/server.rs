@@ -24,6 +24,11 @@ pub struct Server {
 impl Server {
     /// Starts redis-server on a port that the OS calls free and waits until it answers.
     pub fn start() -> Server {
+        Server::start_with(&[])
+    }
+
+    /// The same, with more arguments.
+    pub fn start_with(arguments: &[&str]) -> Server {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let free = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let port = free.local_addr().expect("its address").port();
@@ -32,6 +37,7 @@ impl Server {
         let process = Command::new(&program.path)
             .args(["--port", &port.to_string()])
             .args(program.arguments())
+            .args(arguments)
             .arg("--dir")
             .arg(directory.path())
             .stdout(Stdio::null())
