@@ -1,7 +1,11 @@
 //! What a client that leaves, or says that it will, is still given and what it leaves behind.
 
+use std::time::Duration;
+
+use socket2::SockRef;
+
 use crate::harness::wire::requests;
-use crate::harness::{Proxy, Twin, eventually, text};
+use crate::harness::{Proxy, RedisServer, Twin, eventually, text};
 
 #[test]
 fn a_client_that_leaves_behind_a_blocked_pop_loses_nothing_whatever_it_sent_next() {
@@ -59,6 +63,21 @@ fn what_blocks_ends_with_one_that_says_that_it_will_leave() {
         assert_eq!(redis.ask("RPUSH queue job"), ":1\r\n", "{lines:?}");
         assert_eq!(redis.ask("DEL queue"), ":1\r\n", "{lines:?}");
     }
+}
+
+#[test]
+fn what_waits_for_another_connection_is_not_sent_for_one_whose_connection_was_reset() {
+    let twin = Twin::start("");
+    let lines = requests(&["DEBUG SLEEP 0.5", "SELECT 1", "SET y 1"]);
+    for mut wire in [twin.direct.wire(), twin.proxy.wire()] {
+        wire.send(&lines);
+        // It is read, and the server sleeps.
+        std::thread::sleep(Duration::from_millis(200));
+        SockRef::from(&*wire.stream()).set_linger(Some(Duration::ZERO)).expect("closing is a reset");
+    }
+    eventually("nobody waits for it", || twin.proxy.metric("respguard_clients", &[]) == 0.0);
+    let set = |server: &RedisServer| server.wire().pipeline(&["SELECT 1", "EXISTS y"]).swap_remove(1);
+    assert_eq!([set(&twin.direct), set(&twin.behind)], [":1\r\n", ":0\r\n"]);
 }
 
 #[test]
