@@ -34,6 +34,12 @@ impl BlockedInquiry {
         self.known.get()
     }
 
+    /// Another client has the connection: nothing is known, and nothing was asked.
+    pub fn begin(&self) {
+        self.known.set(Blocked::NotKnown);
+        self.rounds.set(0);
+    }
+
     /// It cannot be asked now.
     pub fn pause(&self) {
         self.known.set(Blocked::Asked);
@@ -91,6 +97,8 @@ mod tests {
         assert!(inquiry.ask(Some(7)).is_some());
         inquiry.answered(Some(b"$9\r\nx flags=b \r\n"));
         assert_eq!(inquiry.known(), Blocked::Waits);
+        inquiry.begin();
+        assert_eq!((inquiry.known(), inquiry.rounds.get()), (Blocked::NotKnown, 0), "it is about another client");
         let inquiry = BlockedInquiry::default();
         assert_eq!((inquiry.ask(None), inquiry.known()), (None, Blocked::Waits));
     }

@@ -35,6 +35,7 @@ impl Link {
     /// Hands the lease to `owner`, or takes it back.
     pub fn set_owner(&self, owner: Option<Rc<dyn Recipient>>) {
         self.owner.replace(owner);
+        self.blocked.begin();
         if self.held_up.why().is_some() {
             // It may have stopped for the one before, who is not asked any more.
             self.wake();
