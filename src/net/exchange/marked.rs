@@ -84,8 +84,8 @@ impl Exchange {
         clock::tick();
         let now = clock::now();
         let mut state = self.state.borrow_mut();
-        let (lost, mut budget) = (lost_on.lost_connection(), self.context.retries.budget(now));
-        let recovery = self.resolve(&mut state, |slots, client| slots.recovery(lost.as_ref(), now, &mut budget, client));
+        let mut budget = self.context.retries.budget(now);
+        let recovery = self.resolve(&mut state, |slots, client| slots.recovery(now, &mut budget, client));
         drop(budget);
         self.conclude(&mut state);
         let Some(recovery) = recovery else { return };

@@ -145,7 +145,14 @@ impl Recipient for Exchange {
     }
 
     fn fault(&self, owed: Owed, fault: Fault) {
-        let close = self.fault_in(&mut self.state.borrow_mut(), owed, fault);
+        let close = {
+            let mut state = self.state.borrow_mut();
+            let close = self.fault_in(&mut state, owed, fault);
+            if let (Fault::Lost, ReplyTo::Request(seq)) = (fault, owed.next()) {
+                state.slots.note_lost(seq, || self.link().lost_connection());
+            }
+            close
+        };
         if close {
             self.lease_lost();
         }

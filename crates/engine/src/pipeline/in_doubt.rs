@@ -108,22 +108,20 @@ impl InDoubt {
         (self.read_at, self.deadline)
     }
 
-    /// What follows now; `lost` is the connection that was lost last.
-    pub(super) fn next(
-        &mut self,
-        lost: Option<&OrphanedConnection>,
-        now: Instant,
-        budget: &mut Budget,
-        found: &mut Vec<Finding>,
-    ) -> Next {
+    /// The connection that it was sent on is lost. Which one may be asked for the answer is lost later does not matter.
+    pub(super) fn note_lost(&mut self, orphan: Option<OrphanedConnection>) {
+        if self.orphan.is_none() {
+            self.orphan = orphan;
+        }
+    }
+
+    /// What follows now.
+    pub(super) fn next(&mut self, now: Instant, budget: &mut Budget, found: &mut Vec<Finding>) -> Next {
         match self.stage {
             Stage::Sent | Stage::Asked(_) => Next::Wait,
             // Past the deadline the marker itself might be gone.
             Stage::Lost if now >= self.deadline => Next::End("and its deadline has passed"),
             Stage::Lost => {
-                if self.orphan.is_none() {
-                    self.orphan = lost.cloned();
-                }
                 let Some(orphan) = &self.orphan else {
                     return Next::End("and the server has not told how that connection can be ended");
                 };

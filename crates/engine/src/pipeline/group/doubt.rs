@@ -49,15 +49,21 @@ impl WrappedGroup {
         true
     }
 
+    /// Which connection that was.
+    pub(in super::super) fn note_lost(&mut self, orphan: Option<OrphanedConnection>) {
+        if let Some(in_doubt) = self.in_doubt.as_mut() {
+            in_doubt.note_lost(orphan);
+        }
+    }
+
     pub(in super::super) fn next_recovery(
         &mut self,
-        lost: Option<&OrphanedConnection>,
         now: Instant,
         budget: &mut Budget,
         found: &mut Vec<Finding>,
     ) -> Option<(Next, (Instant, Instant))> {
         let in_doubt = self.in_doubt.as_mut()?;
-        Some((in_doubt.next(lost, now, budget, found), in_doubt.times()))
+        Some((in_doubt.next(now, budget, found), in_doubt.times()))
     }
 
     /// Takes an answer to what was asked; true when the group is done.

@@ -28,18 +28,19 @@ impl Sequencer {
         })
     }
 
+    /// The connection on which the group at this place was sent is lost: it is ended before the group's marker is asked for.
+    pub fn note_lost(&mut self, seq: Seq, orphan: impl FnOnce() -> Option<OrphanedConnection>) {
+        if let Some(slot) = self.group(seq).filter(|slot| slot.group.is_in_doubt()) {
+            slot.group.note_lost(orphan());
+        }
+    }
+
     /// What is to be sent for the first group whose connection was lost, or answered in its place.
-    pub fn recovery(
-        &mut self,
-        lost: Option<&OrphanedConnection>,
-        now: Instant,
-        budget: &mut Budget,
-        client: &mut ClientSide<'_>,
-    ) -> Option<Recovery> {
+    pub fn recovery(&mut self, now: Instant, budget: &mut Budget, client: &mut ClientSide<'_>) -> Option<Recovery> {
         let seq = self.next_in_doubt()?;
         let group = &mut self.group(seq)?.group;
         let before = group.remaining();
-        let (next, (read_at, deadline)) = group.next_recovery(lost, now, budget, client.found)?;
+        let (next, (read_at, deadline)) = group.next_recovery(now, budget, client.found)?;
         let owed = Owed::request(seq, group.remaining());
         match next {
             Next::Wait => None,

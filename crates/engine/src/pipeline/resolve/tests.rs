@@ -2,12 +2,16 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use super::*;
 use crate::command::Table;
+use crate::link::budget::{Allowance, Budget};
+use crate::link::handshake::ServerInfo;
 use crate::pipeline::failure_tracker::{FailureTracker, Scope};
 use crate::pipeline::finding::{Fault, Outcome, Place, TtlState};
 use crate::pipeline::group::WrappedGroup;
+use crate::pipeline::in_doubt::InDoubt;
 use crate::pipeline::probe::Probe;
 use crate::pipeline::reading::Context;
 use crate::policy::rule::{Written, WrittenGroup, WrittenMember};
@@ -44,12 +48,24 @@ impl Client {
     }
 
     fn push_group(&mut self, on_partial: OnPartial) {
+        self.push_wrapped(on_partial, |group| group);
+    }
+
+    /// A group with a marker, which nobody waits for longer than a second; and now.
+    fn push_marked(&mut self, marker: &str) -> Instant {
+        let now = Instant::now();
+        let in_doubt = InDoubt::new(marker.into(), b"again".to_vec(), now, now + Duration::from_secs(1));
+        self.push_wrapped(OnPartial::Report, |group| group.with_doubt(in_doubt));
+        now
+    }
+
+    fn push_wrapped(&mut self, on_partial: OnPartial, wrapped: impl FnOnce(WrappedGroup) -> WrappedGroup) {
         let member = |template: &str| WrittenMember { template: template.to_owned(), ..WrittenMember::default() };
         let commands = Some(vec![member("SET a{x} *"), member("SADD b{x} *")]);
         let written = WrittenGroup { name: "pair".to_owned(), commands, on_partial, ..WrittenGroup::default() };
         let policy = compile(&Written { groups: vec![written], ..Written::default() }, &self.table).expect("good rules");
         let members = ["set", "sadd"].map(|name| self.table.by_name(name).expect("known")).to_vec();
-        let group = WrappedGroup::new(0, Arc::clone(&policy.groups()[0]), members);
+        let group = wrapped(WrappedGroup::new(0, Arc::clone(&policy.groups()[0]), members));
         let frames = group.frames();
         let seq = self.slots.push_group(None, group);
         self.owed.push_back(Owed::request(seq, frames));
@@ -89,6 +105,26 @@ impl Client {
         let owed = self.owed.pop_front().expect("something is owed");
         let (session, out, found) = (&mut self.session, &mut self.out, &mut self.found);
         self.slots.fault(owed, fault, &mut ClientSide { session, out, found, context });
+    }
+
+    /// What is owed next was sent on a connection that is lost, the server's so-and-so-manieth.
+    fn lose(&mut self, connection: i64) {
+        let next = self.owed.front().expect("something is owed").next();
+        let info = ServerInfo { client_id: Some(connection), address: Some((*b"10.0.0.1:9").into()), ..Default::default() };
+        self.fault(Fault::Lost);
+        if let ReplyTo::Request(seq) = next {
+            self.slots.note_lost(seq, || info.orphan());
+        }
+    }
+
+    /// What is to be sent for a group whose connection was lost.
+    fn recover(&mut self, now: Instant) -> Option<String> {
+        let context = Context { table: &self.table, client_id: 42 };
+        let (session, out, found) = (&mut self.session, &mut self.out, &mut self.found);
+        let mut budget = Budget::new(Allowance { share: 1.0, per_second: 10.0 });
+        let recovery = self.slots.recovery(now, &mut budget, &mut ClientSide { session, out, found, context })?;
+        self.owed.push_back(recovery.owed);
+        Some(String::from_utf8_lossy(&recovery.request).into_owned())
     }
 
     fn takes_plain(&mut self, most: u32) -> u32 {
@@ -273,6 +309,26 @@ fn a_lost_connection_answers_every_member_once_wherever_it_was_lost() {
         assert_eq!(words, ["-TIMEOUT", "-TIMEOUT", "-ERR"], "{seen}: {text}");
         assert!(client.slots.is_empty() && client.slots.is_drained());
     }
+}
+
+#[test]
+fn a_group_in_doubt_is_asked_for_where_it_was_lost_however_late_its_turn_comes() {
+    let mut client = Client::new();
+    let now = client.push_marked("one");
+    client.push_marked("two");
+    client.lose(7);
+    client.lose(8);
+    let first = client.recover(now).expect("the first is asked for");
+    assert!(first.contains("$1\r\n7\r\n") && first.ends_with("EXISTS\r\n$3\r\none\r\n"), "{first}");
+    client.feed(b":1\r\n:1\r\n", 99);
+    assert!(client.text().starts_with("-COMMITTED "), "{}", client.text());
+    let second = client.recover(now).expect("the second, although there is a connection again");
+    assert!(second.contains("$1\r\n8\r\n") && second.ends_with("EXISTS\r\n$3\r\ntwo\r\n"), "{second}");
+    client.feed(b":0\r\n:0\r\n", 99);
+    assert_eq!(client.recover(now).as_deref(), Some("again"), "it was not applied");
+    client.lose(9);
+    let third = client.recover(now).expect("it is asked for again");
+    assert!(third.contains("$1\r\n9\r\n"), "{third}");
 }
 
 #[test]
