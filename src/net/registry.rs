@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
+use crate::net::address::Address;
 use crate::net::recording::Feed;
 use respguard_engine::command::Table;
 use respguard_engine::lazy::Lazy;
@@ -19,13 +20,15 @@ use respguard_resp::Protocol;
 const DESCRIBED_WITHIN: Duration = Duration::from_secs(1);
 
 /// Whether a client waits for a blocking command.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Blocked {
     No,
     /// The command has not been sent yet.
     Soon,
     /// The server has been sent it over the connection with this id.
     On(i64),
+    /// These nodes of a cluster have, over the connections with these ids.
+    AtNodes(Vec<(Address, i64)>),
 }
 
 impl Blocked {
@@ -33,7 +36,7 @@ impl Blocked {
     pub fn upstream(self) -> Option<i64> {
         match self {
             Blocked::On(id) => Some(id),
-            Blocked::No | Blocked::Soon => None,
+            Blocked::No | Blocked::Soon | Blocked::AtNodes(_) => None,
         }
     }
 }

@@ -10,6 +10,7 @@ mod chaos;
 mod clients_listed;
 mod cluster;
 mod cluster_audits;
+mod cluster_blocking;
 mod cluster_groups;
 mod cluster_nodes;
 mod cluster_order;

@@ -10,8 +10,10 @@ use super::client_answers::{Asker, LocalReply, id_of};
 use super::connection::Connection;
 use super::notices;
 use super::queued::{OnExec, Queued};
+use crate::net::address::Address;
 use crate::net::exchange::State;
 use crate::net::registry::{Activity, Blocked, Message};
+use crate::net::upstream::call;
 use respguard_engine::command::integer::integer;
 use respguard_engine::command::{ClientCommand, CommandId};
 use respguard_engine::pipeline::slot::Role;
@@ -280,10 +282,30 @@ impl Connection {
                         return state.slots.skipped();
                     }
                 }
+                Blocked::AtNodes(nodes) => {
+                    if let Some(reply) = self.unblock_at(&nodes, words).await {
+                        self.exchange.count_request(id);
+                        return self.exchange.answer(reply);
+                    }
+                }
             }
             tokio::time::sleep(UNBLOCK_PAUSE).await;
         }
         self.ask(id, Role::Plain, &unblocking(words, None));
+    }
+
+    /// What the nodes of a cluster answer to it; nothing where none of them has anything to unblock.
+    async fn unblock_at(&self, nodes: &[(Address, i64)], words: &[Box<[u8]>]) -> Option<Vec<u8>> {
+        let mut told = None;
+        for (node, upstream) in nodes {
+            let Some(lane) = self.exchange.link().lane_at(node) else { continue };
+            let asked = unblocking(words, Some(*upstream));
+            let asked: Vec<&[u8]> = asked.iter().map(|word| &word[..]).collect();
+            let reply =
+                call::ask(&lane.shared(), &encode::request_frame(&asked), self.shared.pool.settings.request_timeout).await;
+            told = told.or(reply.filter(|reply| value::integer(reply) != Some(0)));
+        }
+        told
     }
 
     async fn blocked(&self, words: &[Box<[u8]>]) -> Blocked {

@@ -1,10 +1,14 @@
 //! The connection that a client holds alone.
 
 use std::rc::Rc;
+use std::time::Duration;
 
 use crate::net::upstream::connection::{Blocked, Link, Phase};
 use crate::net::upstream::lane::Lane;
 use respguard_resp::encode;
+
+/// After so long it is looked again whether what blocks has been sent to a node of a cluster.
+const UNSENT_PAUSE: Duration = Duration::from_millis(5);
 
 /// The connection that a client holds alone.
 ///
@@ -38,42 +42,56 @@ impl Lease {
         self.link().is_none_or(|link| link.has_room(usize::MAX))
     }
 
+    /// Where that command waits: on the connection itself, or before a cluster at nodes, on which it may not have come yet.
+    fn blocked_at(&self) -> Vec<(Rc<Lane>, Rc<Link>)> {
+        let Some((lane, link)) = self.0.as_ref().filter(|(_, link)| link.is_blocked()) else { return Vec::new() };
+        match link.blocked_at() {
+            None => vec![(Rc::clone(lane), Rc::clone(link))],
+            Some(nodes) => nodes.into_iter().map(|at| (at.lane, at.link)).filter(|(_, link)| link.is_blocked()).collect(),
+        }
+    }
+
     /// True when the server waits with its answer to that, as far as it can say. It is asked over another connection of the
     /// lane, once the client's own is there; `answered` is called when this is to be looked at again.
     pub(super) fn waits_at_server(&self, answered: impl FnOnce() + 'static) -> bool {
-        let Some((lane, link)) = self.0.as_ref().filter(|(_, link)| link.is_blocked()) else { return false };
-        let asked = Rc::clone(link);
-        let inquiry = link.blocked();
-        match inquiry.known() {
-            Blocked::NotKnown if link.phase() == Phase::Connecting => {
-                inquiry.pause();
-                tokio::task::spawn_local(async move {
-                    // Where it cannot be opened, its client is told.
-                    let _ = asked.opened().await;
-                    asked.blocked().resume();
-                    answered();
-                });
-            }
-            Blocked::NotKnown => {
-                if let Some(question) = inquiry.ask(link.info().client_id) {
-                    lane.call(&question, move |answer| {
-                        asked.blocked().answered(answer.reply());
+        let Some(asked) = self.link().filter(|link| link.is_blocked()).cloned() else { return false };
+        if asked.blocked().known() == Blocked::NotKnown {
+            match self.blocked_at().into_iter().next() {
+                Some((lane, link)) if link.phase() != Phase::Connecting => {
+                    if let Some(question) = asked.blocked().ask(link.info().client_id) {
+                        let asked = Rc::clone(&asked);
+                        lane.call(&question, move |answer| {
+                            asked.blocked().answered(answer.reply());
+                            answered();
+                        });
+                    }
+                }
+                at => {
+                    asked.blocked().pause();
+                    let asked = Rc::clone(&asked);
+                    tokio::task::spawn_local(async move {
+                        match at {
+                            // Where it cannot be opened, its client is told.
+                            Some((_, link)) => drop(link.opened().await),
+                            None => tokio::time::sleep(UNSENT_PAUSE).await,
+                        }
+                        asked.blocked().resume();
                         answered();
                     });
                 }
             }
-            Blocked::Asked | Blocked::Waits => {}
         }
-        inquiry.known() == Blocked::Waits
+        asked.blocked().known() == Blocked::Waits
     }
 
     /// The server is asked to end the wait of the command that blocks on it, if one does.
     pub(super) fn end_blocking(&self) {
-        let Some((lane, link)) = self.0.as_ref().filter(|(_, link)| link.is_blocked()) else { return };
-        let Some(id) = link.info().client_id else { return };
-        let request = encode::request_frame(&[b"CLIENT", b"UNBLOCK", id.to_string().as_bytes()]);
-        // Without a connection to say it on, the drain timeout ends the wait.
-        lane.call(&request, |_| {});
+        for (lane, link) in self.blocked_at() {
+            let Some(id) = link.info().client_id else { continue };
+            let request = encode::request_frame(&[b"CLIENT", b"UNBLOCK", id.to_string().as_bytes()]);
+            // Without a connection to say it on, the drain timeout ends the wait.
+            lane.call(&request, |_| {});
+        }
     }
 
     /// What its client has sent on it may lie unread at the server: that is told to end it before anything else of the

@@ -79,7 +79,10 @@ impl Exchange {
             if link.phase() == Phase::Connecting {
                 return Blocked::Soon;
             }
-            return link.to_be_unblocked().map_or(Blocked::No, Blocked::On);
+            let Some(nodes) = link.blocked_at() else { return link.to_be_unblocked().map_or(Blocked::No, Blocked::On) };
+            let waiting = nodes.into_iter().filter(|at| at.link.phase() == Phase::Ready && at.link.is_blocked());
+            let nodes: Vec<_> = waiting.filter_map(|at| Some((at.node, at.link.to_be_unblocked()?))).collect();
+            return if nodes.is_empty() { Blocked::Soon } else { Blocked::AtNodes(nodes) };
         }
         let is_blocking = self.context.table().spec(state.slots.current()).connection == ConnectionEffect::Blocking;
         if is_blocking && !state.slots.is_empty() { Blocked::Soon } else { Blocked::No }

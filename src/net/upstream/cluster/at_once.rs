@@ -17,7 +17,7 @@ use crate::net::upstream::{AdmittedPlain, Recipient};
 const TOGETHER_BYTES_MAX: usize = 16 * 1024;
 
 /// The end of a connection to the cluster that a link writes to at once.
-pub struct AtOnce(Rc<Core>);
+pub struct AtOnce(pub(super) Rc<Core>);
 
 impl ClusterConnection {
     /// What its reader writes is taken at once from now on, and what has come handed to it.

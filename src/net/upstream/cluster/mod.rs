@@ -14,6 +14,7 @@
 //! there, about groups above all, stays as it is.
 
 mod at_once;
+mod blocked;
 mod connection;
 mod core;
 mod cut;
@@ -46,6 +47,7 @@ mod unsent;
 mod unsettled;
 
 pub use at_once::AtOnce;
+pub use blocked::BlockedAt;
 pub use connection::{ClusterConnection, HeadFault};
 pub use scripts::Scripts;
 pub use traffic::Traffic;

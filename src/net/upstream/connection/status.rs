@@ -1,11 +1,15 @@
 //! What the rest of the program asks of a connection: how far it has come, and what it can do.
 
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use super::{BlockedInquiry, Link, Phase};
+use crate::net::address::Address;
 use crate::net::clock;
 use crate::net::health::Health;
 use crate::net::last_answered::LastAnswered;
+use crate::net::upstream::cluster::BlockedAt;
+use crate::net::upstream::lane::Lane;
 use respguard_engine::link::handshake::ServerInfo;
 use respguard_engine::preflight::Ability;
 
@@ -100,6 +104,16 @@ impl Link {
     /// Whether the server waits with its answer to that, as far as it was asked.
     pub fn blocked(&self) -> &BlockedInquiry {
         &self.blocked
+    }
+
+    /// Before a cluster: at which nodes that command waits; empty while it has not been sent.
+    pub fn blocked_at(&self) -> Option<Vec<BlockedAt>> {
+        self.at_once.borrow().as_ref().map(|cluster| cluster.blocked())
+    }
+
+    /// Before a cluster: the lane of its client's login to this node, as long as that is one of its primaries.
+    pub fn lane_at(&self, node: &Address) -> Option<Rc<Lane>> {
+        self.at_once.borrow().as_ref()?.lane_at(node)
     }
 
     /// The id by which the server unblocks the lease. From now on it serves nobody else: the word may come late, and
