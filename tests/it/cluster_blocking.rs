@@ -63,11 +63,15 @@ fn client_unblock_reaches_who_waits_at_any_node() {
 fn who_waits_when_the_proxy_drains_is_answered_as_if_its_time_were_over() {
     let nodes = Nodes::start(2, false);
     let proxy = Setup::before(2).cluster(&nodes.ports(), "").pipeline("drain_timeout_ms = 60000").start();
-    let mut wire = proxy.wire();
-    wire.send(&requests(&[&format!("BLPOP {} 0", nodes.key_of(1, "l")), "PING"]));
-    eventually("it is blocked", || blocked(&nodes, 1) == 1);
+    let lists = [nodes.key_of(1, "l"), nodes.key_of(0, "l")];
+    let [first, second] = lists.map(|list| format!("BLPOP {list} 0"));
+    let [mut wire, mut leaving] = [proxy.wire(), proxy.wire()];
+    wire.send(&requests(&[&first, "PING", &second, "ECHO end"]));
+    leaving.send(&requests(&[&first, "QUIT"]));
+    eventually("both are blocked", || blocked(&nodes, 1) == 2);
     proxy.terminate();
-    assert_eq!(text(&wire.until_closed()), "*-1\r\n+PONG\r\n");
+    assert_eq!(text(&wire.until_closed()), "*-1\r\n+PONG\r\n*-1\r\n$3\r\nend\r\n");
+    assert_eq!(text(&leaving.until_closed()), "*-1\r\n+OK\r\n");
 }
 
 #[test]

@@ -4,8 +4,8 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use crate::harness::proxy::command;
-use crate::harness::wire::request;
-use crate::harness::{Proxy, RedisServer, Setup, Wire, eventually, signal};
+use crate::harness::wire::{request, requests};
+use crate::harness::{Proxy, RedisServer, Setup, Wire, eventually, signal, text};
 
 #[test]
 fn a_second_signal_ends_the_process_at_once() {
@@ -26,6 +26,19 @@ fn a_second_signal_ends_the_process_at_once() {
         assert!(ended.took < Duration::from_secs(5), "{:?}", ended.took);
         redis.resume();
     }
+}
+
+#[test]
+fn whoever_waits_is_answered_as_if_its_time_were_over() {
+    let redis = RedisServer::start(&[]);
+    let proxy = Setup::new(&redis).pipeline("drain_timeout_ms = 60000").start();
+    let [mut wire, mut leaving] = [proxy.wire(), proxy.wire()];
+    wire.send(&requests(&["BLPOP a 0", "PING", "BLPOP b 0", "ECHO end"]));
+    leaving.send(&requests(&["BLPOP a 0", "QUIT"]));
+    eventually("both are blocked", || redis.info("clients", "blocked_clients") == 2);
+    proxy.terminate();
+    assert_eq!(text(&wire.until_closed()), "*-1\r\n+PONG\r\n*-1\r\n$3\r\nend\r\n");
+    assert_eq!(text(&leaving.until_closed()), "*-1\r\n+OK\r\n");
 }
 
 #[test]

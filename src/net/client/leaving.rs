@@ -8,12 +8,12 @@ use super::connection::Connection;
 use crate::net::context::READ_BYTES;
 use crate::net::exchange::{End, Waiting};
 
+/// After so long a server that still waits with an answer is told once more to end that.
+const UNBLOCK_AGAIN: Duration = Duration::from_millis(50);
+
 impl Connection {
     /// Everything that is owed is answered, then the connection ends.
     pub(super) async fn finish(&mut self) {
-        if self.shared.context.draining.get() {
-            self.lease.end_blocking();
-        }
         let tunnel = self.exchange.state.borrow().session.affinity.is_tunnel() && self.input.ended;
         if let Some(link) = self.lease.link().filter(|_| tunnel) {
             // Nobody but the server knows what is still owed in a tunnel: it is told the end too, and ends.
@@ -21,7 +21,7 @@ impl Connection {
         }
         let longest = if tunnel { self.shared.pool.settings.request_timeout } else { Duration::MAX };
         // Who is not told the end by then is told now.
-        let _ = tokio::time::timeout(longest, self.all_answered(tunnel)).await;
+        let _ = tokio::time::timeout(longest, self.last_answers(tunnel)).await;
         if self.exchange.ended().is_none() {
             if self.input.ended && self.waits_for_nobody() {
                 // Nothing may be taken out for it while it is being told the end.
@@ -30,6 +30,19 @@ impl Connection {
             self.exchange.shutdown().await;
             if !self.shared.context.draining.get() {
                 self.exchange.linger(&mut self.input.bytes).await;
+            }
+        }
+    }
+
+    /// Waits until all is answered. While the proxy drains, what blocks is told to end: again, for there may be more than one
+    /// such command, and the server may have read it only after it was told.
+    async fn last_answers(&mut self, tunnel: bool) {
+        loop {
+            if self.shared.context.draining.get() {
+                self.lease.end_blocking();
+            }
+            if tokio::time::timeout(UNBLOCK_AGAIN, self.all_answered(tunnel)).await.is_ok() {
+                return;
             }
         }
     }
