@@ -7,7 +7,8 @@
 use std::rc::Rc;
 
 use super::connection::{ClusterConnection, INPUT_BYTES_MAX};
-use super::core::{Core, Plain, State};
+use super::core::Core;
+use super::state::{Plain, State};
 use super::together::Waits;
 use crate::net::upstream::commands::Commands;
 use crate::net::upstream::connection::Link;

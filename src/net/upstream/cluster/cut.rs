@@ -1,8 +1,9 @@
 //! Takes the commands that a client's batch has cut already. Most are about one key, and go to its node as they came.
 
-use super::core::{Core, State};
+use super::core::Core;
 use super::entry::Entry;
 use super::intake::Request;
+use super::state::State;
 use crate::net::upstream::commands::Commands;
 use respguard_engine::command::{CommandId, RetryClass, Table, Timeout};
 use respguard_engine::route::place::{Route, Routes, Slots};

@@ -3,9 +3,10 @@
 use std::rc::Rc;
 use std::time::Instant;
 
-use super::core::{Core, State, Watch};
+use super::core::Core;
 use super::entry::{Entry, Kind, Lease, Order, Phase, Portion, VisibleFrames};
 use super::settings::NodeName;
+use super::state::{State, Watch};
 use super::transaction::ABORTED;
 use crate::net::clock;
 use crate::net::upstream::Recipient;

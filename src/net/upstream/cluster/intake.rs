@@ -2,8 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use super::core::{Core, Parsing, State};
+use super::core::Core;
 use super::entry::{Entry, Kind, Phase};
+use super::state::{Parsing, State};
 use super::subscriptions::Change;
 use super::{gather, inquiry, login, proxy_reply, transaction};
 use crate::net::memory_budget::LITTLE;

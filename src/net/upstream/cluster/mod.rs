@@ -37,6 +37,7 @@ mod retry;
 mod scatter;
 mod scripts;
 pub mod settings;
+mod state;
 mod streams;
 mod subscriptions;
 mod together;

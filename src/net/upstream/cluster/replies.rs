@@ -2,11 +2,12 @@
 
 use std::time::{Duration, Instant};
 
-use super::core::{Core, State};
+use super::core::Core;
 use super::dispatch::no_exec;
 use super::entry::{Kind, Phase, VisibleFrames};
 use super::retry::Retry;
 use super::settings::NodeName;
+use super::state::State;
 use super::streams::of_address;
 use crate::net::address::Address;
 use crate::net::clock;

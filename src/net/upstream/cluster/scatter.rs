@@ -4,9 +4,10 @@
 
 use std::time::Instant;
 
-use super::core::{Core, State};
+use super::core::Core;
 use super::entry::{Entry, Kind};
 use super::settings::NodeName;
+use super::state::State;
 use super::streams::{Stream, address};
 use crate::net::clock;
 use respguard_engine::link::owed::Owed;

@@ -8,10 +8,10 @@
 use std::collections::VecDeque;
 use std::rc::Rc;
 
-use super::core::State;
 use super::entry::Phase;
 use super::node::Used;
 use super::settings::NodeName;
+use super::state::State;
 use crate::net::clock;
 use crate::net::upstream::Recipient;
 use crate::net::upstream::connection::{Link, Phase as LinkPhase};
