@@ -164,7 +164,7 @@ impl Waits for Core {
 
 impl State {
     pub(super) fn has_room(&self) -> bool {
-        self.input.len() <= INPUT_BYTES_MAX || self.queue.is_empty()
+        self.input.len() <= INPUT_BYTES_MAX || self.requests() == 0
     }
 
     pub(super) fn has_to_be_read(&self) -> bool {
@@ -179,7 +179,7 @@ impl State {
 
     /// All that waits to be read are plain replies, and others of which nothing stands in the way come soon.
     fn waits_for_rest(&self) -> bool {
-        let is_next = self.queue.front().is_some_and(|entry| entry.stream.is_some());
+        let is_next = !self.simple.is_empty() || self.queue.front().is_some_and(|entry| entry.stream.is_some());
         is_next && self.out.len() < TOGETHER_BYTES_MAX && self.is_plain()
     }
 }

@@ -26,6 +26,7 @@ impl Core {
     /// Sends all that can go now.
     pub(super) fn dispatch(&self) {
         let state = &mut *self.state.borrow_mut();
+        state.queue_simple();
         if !state.returning.is_empty() {
             let who = self.as_recipient();
             state.returning.drain(..).for_each(|(lease, is_clean)| lease.give_back(&who, is_clean));

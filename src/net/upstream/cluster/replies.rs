@@ -316,6 +316,7 @@ impl Recipient for Core {
         if self.has_left.get() {
             return Admitted::default();
         }
+        state.queue_simple();
         let place = match of_address(seq) {
             Some((stream, count)) => state.take_from_stream(stream, count, part.last),
             None => state.place(seq),
@@ -384,6 +385,7 @@ impl Recipient for Core {
         if self.has_left.get() {
             return;
         }
+        state.queue_simple();
         let (first, requests) = match owed {
             Owed::Each { first: ReplyTo::Request(first), requests, .. } => (first, requests),
             Owed::All { to: ReplyTo::Request(first), .. } => (first, 1),

@@ -8,6 +8,7 @@ use super::connection::HeadFault;
 use super::entry::{Entry, Kind, Lease, OpenTransaction, Phase};
 use super::scripts::ScriptNeeds;
 use super::settings::NodeName;
+use super::simple::SimpleRequests;
 use super::streams::Streams;
 use super::subscriptions::{Name, Subscriptions};
 use crate::net::clock;
@@ -42,10 +43,13 @@ pub(super) struct State {
     /// Bytes of it that have been cut into requests.
     pub(super) parsed: usize,
     pub(super) parsing: Parsing,
+    /// All that is under way, while that are simple requests;
+    pub(super) simple: SimpleRequests,
+    /// or else here.
     pub(super) queue: VecDeque<Entry>,
     /// Where single requests go, and what they are answered.
     pub(super) streams: Streams,
-    /// Number of the first request in the queue.
+    /// Number of the first request under way.
     pub(super) first: u64,
     /// Number of the first that has not been looked at for sending.
     pub(super) next: u64,
@@ -116,6 +120,7 @@ impl State {
             input_start: 0,
             parsed: 0,
             parsing: Parsing { parser: Some(RequestParser::new(Limits::default())), ..Parsing::default() },
+            simple: SimpleRequests::default(),
             queue: VecDeque::new(),
             streams: Streams::default(),
             first: 0,
@@ -255,8 +260,17 @@ impl State {
         }
     }
 
+    /// Requests under way.
+    #[inline]
+    pub(super) fn requests(&self) -> usize {
+        self.simple.len() + self.queue.len()
+    }
+
     /// Replies at the head of the queue leave.
     pub(super) fn advance(&mut self) {
+        if self.fault.is_none() && !self.simple.is_empty() {
+            self.pass_from_streams();
+        }
         while self.fault.is_none()
             && let Some(entry) = self.queue.front_mut()
         {
@@ -294,19 +308,22 @@ impl State {
             self.queue.pop_front();
             self.first += 1;
         }
-        if self.queue.is_empty() {
-            self.reply_bytes = 0;
-            self.streams.shrink();
-        }
         self.forget_answered();
     }
 
-    fn forget_answered(&mut self) {
+    /// Lets go of what was kept for requests that are answered.
+    pub(super) fn forget_answered(&mut self) {
+        if self.requests() == 0 {
+            self.reply_bytes = 0;
+            self.simple.shrink();
+            self.streams.shrink();
+        }
         // It is being cut into requests.
         if self.parsing.parser.is_none() {
             return;
         }
-        let kept = self.queue.front().map_or(self.input_start + self.parsed as u64, |entry| entry.bytes.start);
+        let first = self.simple.start().or_else(|| self.queue.front().map(|entry| entry.bytes.start));
+        let kept = first.unwrap_or(self.input_start + self.parsed as u64);
         let answered = usize::try_from(kept.saturating_sub(self.input_start)).unwrap_or(usize::MAX).min(self.parsed);
         if answered == self.input.len() {
             self.input.clear();
