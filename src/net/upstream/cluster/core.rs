@@ -37,8 +37,10 @@ pub(super) struct Core {
     pub(super) has_left: Cell<bool>,
     /// What the worker's sum knows of what is kept here.
     pub(super) kept: Cell<usize>,
-    /// What has come waits for what follows it.
-    pub(super) waits_together: Cell<bool>,
+    /// Since when what has come waits for what follows it.
+    pub(super) waits_since: Cell<Option<Instant>>,
+    /// It stands among those of whom something may wait.
+    pub(super) is_listed: Cell<bool>,
     pub(super) behind_since: Cell<Option<Instant>>,
     /// The nodes' connections that it has sent on.
     links: RefCell<Vec<Weak<Link>>>,
@@ -62,7 +64,8 @@ impl Core {
             has_news: Cell::new(false),
             has_left: Cell::new(false),
             kept: Cell::new(0),
-            waits_together: Cell::new(false),
+            waits_since: Cell::new(None),
+            is_listed: Cell::new(false),
             behind_since: Cell::new(None),
             links: RefCell::default(),
             reader: RefCell::default(),
