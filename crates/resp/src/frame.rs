@@ -32,10 +32,17 @@ pub(super) fn plain_length(bytes: &[u8]) -> Option<(u32, usize)> {
 /// As `plain_length`, of a line that begins with the byte `KIND`, which counts among those used, and ends with a line feed.
 #[inline(always)]
 pub(super) fn length_of<const KIND: u8>(bytes: &[u8]) -> Option<(u32, usize)> {
-    short_length_of::<KIND>(bytes).or_else(|| {
-        let digits = bytes.strip_prefix(&[KIND])?;
-        plain_length(digits).map(|(length, used)| (length, 1 + used)).filter(|(_, used)| bytes[used - 1] == b'\n')
-    })
+    match short_length_of::<KIND>(bytes) {
+        Some(known) => Some(known),
+        None => longer_length_of::<KIND>(bytes),
+    }
+}
+
+/// The same of more digits, or at the end of what has come.
+#[inline]
+fn longer_length_of<const KIND: u8>(bytes: &[u8]) -> Option<(u32, usize)> {
+    let digits = bytes.strip_prefix(&[KIND])?;
+    plain_length(digits).map(|(length, used)| (length, 1 + used)).filter(|(_, used)| bytes[used - 1] == b'\n')
 }
 
 /// The same of one or two digits, which most have: one load tells.

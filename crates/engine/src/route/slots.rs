@@ -108,43 +108,65 @@ const fn tables() -> [[u16; 256]; 8] {
 
 /// The slot of a key: that of its hash tag, the first `{...}` with something in it, or else of the whole key.
 pub fn key_slot(key: &[u8]) -> u16 {
-    crc16(tag(key)) % SLOTS as u16
+    // Most keys have no brace: that is seen on the way.
+    let crc = crc16_without_brace(key).unwrap_or_else(|| crc16(tag(key)));
+    crc % SLOTS as u16
 }
 
-/// Eight bytes at a time.
+/// `None` where an opening brace is among the bytes.
+#[inline]
+fn crc16_without_brace(bytes: &[u8]) -> Option<u16> {
+    let (eights, rest) = bytes.as_chunks::<8>();
+    let mut crc = 0;
+    for eight in eights {
+        if has_brace(*eight) {
+            return None;
+        }
+        crc = crc16_of_eight(crc, *eight);
+    }
+    for &byte in rest {
+        if byte == b'{' {
+            return None;
+        }
+        crc = crc16_of_one(crc, byte);
+    }
+    Some(crc)
+}
+
 fn crc16(bytes: &[u8]) -> u16 {
     let (eights, rest) = bytes.as_chunks::<8>();
-    let crc = eights.iter().fold(0u16, |crc, &[a, b, c, d, e, f, g, h]| {
-        let [high, low] = crc.to_be_bytes();
-        let of = |zeros: usize, byte: u8| CRC16[zeros][usize::from(byte)];
-        of(7, high ^ a) ^ of(6, low ^ b) ^ of(5, c) ^ of(4, d) ^ of(3, e) ^ of(2, f) ^ of(1, g) ^ of(0, h)
-    });
-    rest.iter().fold(crc, |crc, &byte| crc << 8 ^ CRC16[0][usize::from((crc >> 8) as u8 ^ byte)])
+    let crc = eights.iter().fold(0, |crc, eight| crc16_of_eight(crc, *eight));
+    rest.iter().fold(crc, |crc, &byte| crc16_of_one(crc, byte))
+}
+
+#[inline]
+fn crc16_of_eight(crc: u16, [a, b, c, d, e, f, g, h]: [u8; 8]) -> u16 {
+    let [high, low] = crc.to_be_bytes();
+    let of = |zeros: usize, byte: u8| CRC16[zeros][usize::from(byte)];
+    of(7, high ^ a) ^ of(6, low ^ b) ^ of(5, c) ^ of(4, d) ^ of(3, e) ^ of(2, f) ^ of(1, g) ^ of(0, h)
+}
+
+#[inline]
+fn crc16_of_one(crc: u16, byte: u8) -> u16 {
+    crc << 8 ^ CRC16[0][usize::from((crc >> 8) as u8 ^ byte)]
+}
+
+/// Whether an opening brace is among these bytes.
+#[inline]
+fn has_brace(eight: [u8; 8]) -> bool {
+    const ONES: u64 = u64::MAX / 255;
+    // A brace becomes a zero, and only below a zero does a byte borrow so that its highest bit shows.
+    let zeros = u64::from_ne_bytes(eight) ^ (ONES * u64::from(b'{'));
+    zeros.wrapping_sub(ONES) & !zeros & (ONES << 7) != 0
 }
 
 fn tag(key: &[u8]) -> &[u8] {
-    if !has_brace(key) {
-        return key;
-    }
     let Some(open) = memchr::memchr(b'{', key) else { return key };
     let behind = &key[open + 1..];
     match memchr::memchr(b'}', behind) {
         Some(length @ 1..) => &behind[..length],
         _ => key,
     }
-}
-
-/// Whether an opening brace is in the key. Most keys are short and have none: they are looked through eight bytes at a time.
-#[inline]
-fn has_brace(key: &[u8]) -> bool {
-    const ONES: u64 = u64::MAX / 255;
-    let (eights, rest) = key.as_chunks::<8>();
-    let has = |eight: &[u8; 8]| {
-        // A brace becomes a zero, and only below a zero does a byte borrow so that its highest bit shows.
-        let zeros = u64::from_ne_bytes(*eight) ^ (ONES * u64::from(b'{'));
-        zeros.wrapping_sub(ONES) & !zeros & (ONES << 7) != 0
-    };
-    eights.iter().any(has) || rest.contains(&b'{')
 }
 
 #[cfg(test)]

@@ -5,10 +5,13 @@
 //! `together` with it, or soon by itself. What is not that simple goes the way of a socket, by `AsyncRead` and `AsyncWrite`.
 
 use std::rc::Rc;
+use std::time::Instant;
 
 use super::connection::{ClusterConnection, INPUT_BYTES_MAX};
-use super::core::{Core, Plain, State};
+use super::core::Core;
+use super::state::{Plain, State};
 use super::together::Waits;
+use crate::net::clock;
 use crate::net::upstream::commands::Commands;
 use crate::net::upstream::connection::Link;
 use crate::net::upstream::{AdmittedPlain, Recipient};
@@ -48,7 +51,7 @@ impl AtOnce {
         }
         core.note_kept();
         // What waits for others to come is handed on soon.
-        if !core.waits_together.get() && core.state.borrow().has_to_be_read() {
+        if core.waits_since.get().is_none() && core.state.borrow().has_to_be_read() {
             core.wake();
         }
     }
@@ -82,19 +85,27 @@ impl Core {
             (state.has_to_be_read() || self.has_news.get(), state.waits_for_rest() && !self.has_news.get())
         };
         if waits {
-            if !self.waits_together.replace(true)
-                && let Some(me) = self.me.upgrade()
-            {
-                self.nodes.together.add(me);
-            }
+            self.wait_together();
         } else if is_there && !self.hand_on() {
             self.wake();
         }
     }
 
+    /// What has come waits for what is about to come.
+    fn wait_together(&self) {
+        if self.waits_since.get().is_none() {
+            self.waits_since.set(Some(clock::now()));
+        }
+        if !self.is_listed.replace(true)
+            && let Some(me) = self.me.upgrade()
+        {
+            self.nodes.together.add(me);
+        }
+    }
+
     /// What has come changes nothing until more has.
     pub(super) fn waits_quietly(&self, state: &State) -> bool {
-        let is_quiet = !state.has_to_be_read() || self.waits_together.get() && state.waits_for_rest();
+        let is_quiet = !state.has_to_be_read() || self.waits_since.get().is_some() && state.waits_for_rest();
         is_quiet && !self.has_news.get() && self.kept.get() == 0 && state.held.is_empty() && state.is_little()
     }
 
@@ -129,6 +140,7 @@ impl Core {
         }
         let (mut replies, plain) = (std::mem::take(&mut state.out), std::mem::take(&mut state.plain));
         drop(state);
+        self.waits_since.set(None);
         let (frames, bytes) = reader.hand_on(&replies, plain.frames);
         let is_done = bytes == replies.len();
         {
@@ -149,8 +161,12 @@ impl Core {
 }
 
 impl Waits for Core {
-    fn end_wait(&self) {
-        self.waits_together.set(false);
+    fn end_wait(&self, since: Instant) -> bool {
+        if self.waits_since.get().is_some_and(|begin| begin > since) && !self.has_left.get() {
+            return false;
+        }
+        self.is_listed.set(false);
+        self.waits_since.set(None);
         let is_there = self.has_news.get() || self.state.borrow().has_to_be_read();
         if is_there && !self.has_left.get() {
             if !self.hand_on() {
@@ -158,12 +174,13 @@ impl Waits for Core {
             }
             self.note_kept();
         }
+        true
     }
 }
 
 impl State {
     pub(super) fn has_room(&self) -> bool {
-        self.input.len() <= INPUT_BYTES_MAX || self.queue.is_empty()
+        self.input.len() <= INPUT_BYTES_MAX || self.requests() == 0
     }
 
     pub(super) fn has_to_be_read(&self) -> bool {
@@ -178,7 +195,7 @@ impl State {
 
     /// All that waits to be read are plain replies, and others of which nothing stands in the way come soon.
     fn waits_for_rest(&self) -> bool {
-        let is_next = self.queue.front().is_some_and(|entry| entry.stream.is_some());
+        let is_next = !self.simple.is_empty() || self.queue.front().is_some_and(|entry| entry.stream.is_some());
         is_next && self.out.len() < TOGETHER_BYTES_MAX && self.is_plain()
     }
 }

@@ -1,12 +1,11 @@
-//! Takes the commands that a client's batch has cut already. Most are about one key, and go to its node as they came.
+//! Takes the commands that a client's batch has cut already.
 
-use super::core::{Core, State};
-use super::entry::Entry;
+use super::core::Core;
 use super::intake::Request;
+use super::state::State;
 use crate::net::upstream::commands::Commands;
-use respguard_engine::command::{CommandId, RetryClass, Table, Timeout};
-use respguard_engine::route::place::{Route, Routes, Slots};
-use respguard_engine::route::slots::key_slot;
+use respguard_engine::command::{Table, Timeout};
+use respguard_engine::route::place::{Route, Slots};
 
 impl Core {
     /// True where so many bytes of whole commands may be taken: what was written before ends with a command, and none of them
@@ -20,12 +19,24 @@ impl Core {
         let state = &mut *self.state.borrow_mut();
         let table = self.nodes.context.table();
         state.input.extend_from_slice(bytes);
+        let is_simple = state.queue.is_empty() && self.goes_at_once(state);
+        let taken = if is_simple { self.take_simple(state, &table, bytes, commands) } else { 0 };
+        if taken == commands.range.len() {
+            return state.unsent == 0;
+        }
+        state.queue_simple();
+        let range = commands.range.start + taken..commands.range.end;
+        self.take_others(state, &table, &Commands { range, ..commands.clone() })
+    }
+
+    /// Takes commands whose bytes are all that was written and has not been looked at; true where all have been sent.
+    fn take_others(&self, state: &mut State, table: &Table, commands: &Commands<'_>) -> bool {
         // Taken out, so that the rest of the state can change while a command is looked at.
         let parser = state.parsing.parser.take();
         let input = std::mem::take(&mut state.input);
         let mut pieces = self.nodes.pieces.take();
-        let (routes, times, first) = (self.nodes.routes(&table), self.times(), state.parsed);
-        let (mut goes_at_once, mut simple): (bool, Option<Simple>) = (self.goes_at_once(state), None);
+        let (routes, times, first) = (self.nodes.routes(table), self.times(), state.parsed);
+        let mut goes_at_once = self.goes_at_once(state);
         for (place, id, args) in commands.each() {
             let (from, through) = (first + place.start, first + place.end);
             // It went with one before it.
@@ -33,20 +44,7 @@ impl Core {
                 continue;
             }
             let start = state.input_start + from as u64;
-            if goes_at_once && simple.as_ref().is_none_or(|known| known.id != id) {
-                simple = Simple::of(&routes, &table, id);
-            }
-            if goes_at_once
-                && let Some(known) = &simple
-                && let Some(key) = args.get(known.key)
-            {
-                let (slot, bytes) = (key_slot(key), start..state.input_start + through as u64);
-                let entry = Entry::single(times, id, bytes, slot, known.is_read);
-                goes_at_once = self.collect_last(state, entry, slot, &input[from..through], &mut pieces);
-                state.parsed = through;
-                continue;
-            }
-            let request = Request::of(routes.get(id.index()), &table, id, args);
+            let request = Request::of(routes.get(id.index()), table, id, args);
             if let Some(slot) = only_slot(&request).filter(|_| state.multi.is_none()) {
                 let entry = self.entry_at(times, &request, start..state.input_start + through as u64);
                 if goes_at_once {
@@ -57,7 +55,7 @@ impl Core {
                 state.parsed = through;
             } else {
                 goes_at_once = false;
-                state.parsed = from + self.take_request(state, &table, &request, &input[from..], start, place.len());
+                state.parsed = from + self.take_request(state, table, &request, &input[from..], start, place.len());
             }
         }
         let are_sent = self.send_pieces(state, &mut pieces);
@@ -65,29 +63,10 @@ impl Core {
         state.parsed = state.parsed.max(input.len());
         state.input = input;
         state.parsing.parser = parser;
-        drop(table);
         if !goes_at_once {
             state.advance();
         }
         goes_at_once && are_sent
-    }
-}
-
-/// What commands have in common that go to the node of their only key, the first argument, as they came.
-struct Simple {
-    id: CommandId,
-    /// Which argument is the key.
-    key: usize,
-    is_read: bool,
-}
-
-impl Simple {
-    /// `None` for a command of another kind.
-    fn of(routes: &Routes, table: &Table, id: CommandId) -> Option<Simple> {
-        let spec = table.spec(id);
-        let goes_there = matches!(routes.get(id.index()), Route::Keys | Route::Split(_)) && spec.first_argument_is_only_key();
-        let is_simple = goes_there && spec.timeout == Timeout::Never && !spec.slow;
-        is_simple.then(|| Simple { id, key: usize::from(spec.name_words), is_read: spec.retry == RetryClass::Read })
     }
 }
 

@@ -3,9 +3,10 @@
 use std::rc::Rc;
 use std::time::Instant;
 
-use super::core::{Core, State, Watch};
+use super::core::Core;
 use super::entry::{Entry, Kind, Lease, Order, Phase, Portion, VisibleFrames};
 use super::settings::NodeName;
+use super::state::{State, Watch};
 use super::transaction::ABORTED;
 use crate::net::clock;
 use crate::net::upstream::Recipient;
@@ -25,6 +26,7 @@ impl Core {
     /// Sends all that can go now.
     pub(super) fn dispatch(&self) {
         let state = &mut *self.state.borrow_mut();
+        state.queue_simple();
         if !state.returning.is_empty() {
             let who = self.as_recipient();
             state.returning.drain(..).for_each(|(lease, is_clean)| lease.give_back(&who, is_clean));

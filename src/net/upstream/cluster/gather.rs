@@ -1,10 +1,11 @@
 //! Requests that several nodes answer: split or sent to all, with their replies merged.
 
-use super::core::{Core, State};
+use super::core::Core;
 use super::entry::{Entry, Kind, Lease};
 use super::intake::Request;
 use super::retry::Retry;
 use super::settings::NodeName;
+use super::state::State;
 use respguard_engine::pipeline::finding::Fault;
 use respguard_engine::route::merge::Merge;
 use respguard_engine::route::place::Split;

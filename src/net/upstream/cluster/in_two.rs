@@ -7,10 +7,11 @@
 
 use std::rc::Rc;
 
-use super::core::{Core, State};
+use super::core::Core;
 use super::dispatch::ASKING;
 use super::entry::{Atomic, Entry, Kind, Lease, Phase, Portion, VisibleFrames};
 use super::replies::NextStep;
+use super::state::State;
 use crate::net::clock;
 use crate::net::upstream::connection::Phase as LinkPhase;
 use respguard_engine::link::owed::Owed;

@@ -8,11 +8,12 @@ use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::rc::Rc;
 
-use super::core::{Core, State};
+use super::core::Core;
 use super::dispatch::ASKING;
 use super::entry::{Kind, Phase};
 use super::intake::Request;
 use super::settings::NodeName;
+use super::state::State;
 use crate::net::clock;
 use crate::net::upstream::connection::Phase as LinkPhase;
 use respguard_engine::command::Table;

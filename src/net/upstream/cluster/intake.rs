@@ -2,8 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use super::core::{Core, Parsing, State};
+use super::core::Core;
 use super::entry::{Entry, Kind, Phase};
+use super::state::{Parsing, State};
 use super::subscriptions::Change;
 use super::{gather, inquiry, login, proxy_reply, transaction};
 use crate::net::memory_budget::LITTLE;
@@ -25,7 +26,7 @@ const TOLD_BEFORE: Duration = Duration::from_millis(100);
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Times {
     now: Instant,
-    deadline: Instant,
+    pub(super) deadline: Instant,
     /// For a node that takes them.
     unsent_by: Instant,
 }
@@ -125,6 +126,7 @@ impl Core {
     /// Takes what was written.
     pub(super) fn take_in(&self, bytes: &[u8]) {
         let state = &mut *self.state.borrow_mut();
+        state.queue_simple();
         state.input.extend_from_slice(bytes);
         let table = self.nodes.context.table();
         let Some(mut parser) = state.parsing.parser.take() else { return };
@@ -292,7 +294,6 @@ impl Core {
 
 impl Entry {
     /// A request about one key, in this slot, that was read at this time and is neither long by nature nor waits at its node.
-    #[inline(always)]
     pub(super) fn single(times: Times, command: CommandId, bytes: std::ops::Range<u64>, slot: u16, is_read: bool) -> Entry {
         Entry {
             kind: Kind::Single,

@@ -1,8 +1,9 @@
 //! Loads what a request runs onto a node that does not know it.
 
-use super::core::{Core, State};
+use super::core::Core;
 use super::scripts::ScriptNeeds;
 use super::settings::NodeName;
+use super::state::State;
 use respguard_resp::encode;
 use respguard_resp::request::{Args, Limits, Parsed, RequestParser};
 use respguard_resp::scan::elements;

@@ -5,10 +5,11 @@ use std::rc::Rc;
 
 use tracing::debug;
 
-use super::core::{Core, State};
+use super::core::Core;
 use super::entry::{Entry, Kind, Phase};
 use super::gather;
 use super::intake::Request;
+use super::state::State;
 use crate::net::upstream::connect::OpenError;
 use crate::net::upstream::lane::LaneKey;
 use respguard_engine::command::Lane;

@@ -1,8 +1,9 @@
 //! Messages on their way to a subscribed client, and which commands it may send meanwhile.
 
-use super::core::{Core, State};
+use super::core::Core;
 use super::entry::{Kind as EntryKind, Phase};
 use super::listener::word;
+use super::state::State;
 use super::subscriptions::Name;
 use respguard_engine::command::{CommandId, SubscriptionKind as Kind};
 use respguard_resp::request::{Args, Limits, Parsed, RequestParser};

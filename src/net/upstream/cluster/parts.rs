@@ -4,11 +4,12 @@ use std::cell::Cell;
 use std::rc::{Rc, Weak};
 use std::time::Instant;
 
-use super::core::{Core, State};
+use super::core::Core;
 use super::dispatch::ASKING;
 use super::entry::{Kind, Lease, Phase};
 use super::gather::{Gather, Part, Progress, Target};
 use super::replies::NextStep;
+use super::state::State;
 use crate::net::clock;
 use crate::net::memory_budget::LITTLE;
 use crate::net::upstream::connection::Phase as LinkPhase;

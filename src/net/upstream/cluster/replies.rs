@@ -2,11 +2,12 @@
 
 use std::time::{Duration, Instant};
 
-use super::core::{Core, State};
+use super::core::Core;
 use super::dispatch::no_exec;
 use super::entry::{Kind, Phase, VisibleFrames};
 use super::retry::Retry;
 use super::settings::NodeName;
+use super::state::State;
 use super::streams::of_address;
 use crate::net::address::Address;
 use crate::net::clock;
@@ -315,6 +316,7 @@ impl Recipient for Core {
         if self.has_left.get() {
             return Admitted::default();
         }
+        state.queue_simple();
         let place = match of_address(seq) {
             Some((stream, count)) => state.take_from_stream(stream, count, part.last),
             None => state.place(seq),
@@ -383,6 +385,7 @@ impl Recipient for Core {
         if self.has_left.get() {
             return;
         }
+        state.queue_simple();
         let (first, requests) = match owed {
             Owed::Each { first: ReplyTo::Request(first), requests, .. } => (first, requests),
             Owed::All { to: ReplyTo::Request(first), .. } => (first, 1),

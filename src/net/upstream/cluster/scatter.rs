@@ -4,9 +4,10 @@
 
 use std::time::Instant;
 
-use super::core::{Core, State};
+use super::core::Core;
 use super::entry::{Entry, Kind};
 use super::settings::NodeName;
+use super::state::State;
 use super::streams::{Stream, address};
 use crate::net::clock;
 use respguard_engine::link::owed::Owed;
@@ -28,6 +29,21 @@ struct Piece {
     /// One of them may write.
     writes: bool,
     bytes: Vec<u8>,
+}
+
+/// A request that comes to a piece.
+pub(super) struct Collected<'a> {
+    /// Its number among all of its client.
+    pub(super) number: u64,
+    pub(super) written: &'a [u8],
+    pub(super) deadline: Option<Instant>,
+    pub(super) is_read: bool,
+}
+
+impl<'a> Collected<'a> {
+    fn of(entry: &Entry, number: u64, written: &'a [u8]) -> Collected<'a> {
+        Collected { number, written, deadline: entry.deadline, is_read: entry.is_read }
+    }
 }
 
 /// Pieces that are being collected; one for all clients of a worker, of whom one sends at a time.
@@ -54,11 +70,12 @@ impl Pieces {
 
     /// A request comes to what goes to its node.
     #[inline]
-    fn add(&mut self, stream: u16, known: &mut Stream, entry: &Entry, number: u64, written: &[u8]) {
-        let is_next = |at: &usize| self.all[*at].deadline == entry.deadline && self.all[*at].requests < REQUESTS_MAX;
+    pub(super) fn add(&mut self, stream: u16, known: &mut Stream, request: Collected<'_>) {
+        let Collected { number, written, deadline, is_read } = request;
+        let is_next = |at: &usize| self.all[*at].deadline == deadline && self.all[*at].requests < REQUESTS_MAX;
         let at = match known.piece.filter(is_next) {
             Some(at) => at,
-            None => self.begin(stream, entry.deadline),
+            None => self.begin(stream, deadline),
         };
         known.piece = Some(at);
         let count = known.replies.push(number);
@@ -67,7 +84,7 @@ impl Pieces {
             piece.first = count;
         }
         piece.requests += 1;
-        piece.writes |= !entry.is_read;
+        piece.writes |= !is_read;
         piece.bytes.extend_from_slice(written);
     }
 
@@ -95,14 +112,14 @@ impl Core {
         let (entry, Some(known)) = (&mut queue[place], streams.get(stream)) else { return false };
         let offset = |position: u64| usize::try_from(position.saturating_sub(*input_start)).unwrap_or(usize::MAX);
         let written = input.get(offset(entry.bytes.start)..offset(entry.bytes.end));
-        pieces.add(stream, known, entry, number, written.unwrap_or_default());
+        pieces.add(stream, known, Collected::of(entry, number, written.unwrap_or_default()));
         entry.go_in(stream);
         true
     }
 
     /// True while nothing stands against what comes next, if that is a single request.
     pub(super) fn goes_at_once(&self, state: &State) -> bool {
-        let is_sent = state.unsent == 0 && state.hindrances == 0 && state.next == state.first + state.queue.len() as u64;
+        let is_sent = state.unsent == 0 && state.hindrances == 0 && state.next == state.first + state.requests() as u64;
         let is_plain = state.multi.is_none() && state.subscriptions.is_none() && state.returning.is_empty();
         is_sent && is_plain && state.version == self.nodes.version()
     }
@@ -123,7 +140,7 @@ impl Core {
         if let Some(stream) = self.stream_of(state, slot)
             && let Some(known) = state.streams.get(stream)
         {
-            pieces.add(stream, known, &entry, number, written);
+            pieces.add(stream, known, Collected::of(&entry, number, written));
             entry.go_in(stream);
             state.next = number + 1;
             is_collected = true;
@@ -136,7 +153,8 @@ impl Core {
     #[inline]
     fn stream_of(&self, state: &mut State, slot: u16) -> Option<u16> {
         let shard = self.nodes.shard_of(slot)?;
-        match state.streams.of_shard(shard, self.nodes.changes()) {
+        state.streams.note_changes(self.nodes.changes());
+        match state.streams.of_shard(shard) {
             Some(known) => Some(known),
             None => self.open_stream(state, shard, slot),
         }
@@ -184,6 +202,7 @@ impl Core {
     /// The connection has gone: they wait for another one.
     #[cold]
     fn not_sent(&self, state: &mut State, piece: &Piece) {
+        state.queue_simple();
         for nth in (0..u64::from(piece.requests)).rev() {
             if let Some(place) = state.forget_in_stream(piece.stream, piece.first + nth) {
                 state.wait_again(place);

@@ -8,10 +8,10 @@
 use std::collections::VecDeque;
 use std::rc::Rc;
 
-use super::core::State;
 use super::entry::Phase;
 use super::node::Used;
 use super::settings::NodeName;
+use super::state::State;
 use crate::net::clock;
 use crate::net::upstream::Recipient;
 use crate::net::upstream::connection::{Link, Phase as LinkPhase};
@@ -183,15 +183,20 @@ impl Streams {
         self.all.get(usize::from(stream)).map(|stream| &stream.node)
     }
 
-    /// The stream of a shard's requests, where it is known and open.
+    /// The ways are those of this change of the nodes from now on.
     #[inline]
-    pub(super) fn of_shard(&mut self, shard: usize, changes: u64) -> Option<u16> {
+    pub(super) fn note_changes(&mut self, changes: u64) {
         if self.changes != changes {
             self.changes = changes;
             self.ways.clear();
         }
+    }
+
+    /// The stream of a shard's requests, where it is known and open.
+    #[inline]
+    pub(super) fn of_shard(&self, shard: usize) -> Option<u16> {
         let stream = (*self.ways.get(shard)?)?;
-        let known = &self.all[usize::from(stream)];
+        let known = self.all.get(usize::from(stream))?;
         // What is being collected is looked at once.
         (known.piece.is_some() || known.is_open()).then_some(stream)
     }
@@ -237,6 +242,24 @@ impl Streams {
         }
         self.ways[shard] = Some(stream);
         Some(stream)
+    }
+
+    /// Moves to `out` what has come of the replies in the streams that are next, as far as nothing between them is missing; how
+    /// many they are.
+    #[inline]
+    fn take(&mut self, next: impl Iterator<Item = u16>, out: &mut Vec<u8>) -> usize {
+        let (mut next, mut taken) = (next.peekable(), 0);
+        while let Some(stream) = next.next()
+            && let Some(Stream { replies, .. }) =
+                self.all.get_mut(usize::from(stream)).filter(|stream| !stream.replies.is_empty())
+        {
+            let mut most = 1;
+            while most < replies.frames && next.next_if_eq(&stream).is_some() {
+                most += 1;
+            }
+            taken += replies.take(most, out);
+        }
+        taken
     }
 
     /// Nobody reads from any of them.
@@ -308,7 +331,7 @@ impl State {
     /// All that the client is owed are so many plain replies to requests from the `count`th of a stream on, and nothing else
     /// is to be done for it: with them it is answered.
     pub(super) fn ends_with(&mut self, stream: u16, count: u64, frames: usize) -> bool {
-        let is_all = self.queue.len() == frames && self.out.is_empty() && self.next_of(stream, frames) == frames;
+        let is_all = self.requests() == frames && self.out.is_empty() && self.next_of(stream, frames) == frames;
         let is_all = is_all && self.fault.is_none() && !self.is_closed && self.held.is_empty() && self.returning.is_empty();
         let Some(Stream { replies, .. }) = self.streams.get(stream).filter(|stream| is_all && stream.replies.is_empty()) else {
             return false;
@@ -322,24 +345,22 @@ impl State {
 
     /// How many of the requests at the head, at most `most`, have their replies in this stream.
     pub(super) fn next_of(&self, stream: u16, most: usize) -> usize {
+        if !self.simple.is_empty() {
+            return self.simple.streams().take(most).take_while(|next| *next == stream).count();
+        }
         let is_of = |entry: &&super::entry::Entry| entry.stream == Some(stream);
         self.queue.iter().take(most).take_while(is_of).count()
     }
 
     /// Replies at the head that have come in their streams leave; false where none has.
     pub(super) fn pass_from_streams(&mut self) -> bool {
-        let (from, mut passed) = (self.out.len(), 0);
-        let State { queue, streams, out, .. } = self;
-        let mut next = queue.iter().map_while(|entry| entry.stream).peekable();
-        while let Some(stream) = next.next()
-            && let Some(Stream { replies, .. }) = streams.get(stream).filter(|stream| !stream.replies.is_empty())
-        {
-            let mut most = 1;
-            while most < replies.frames && next.next_if_eq(&stream).is_some() {
-                most += 1;
-            }
-            passed += replies.take(most, out);
-        }
+        let from = self.out.len();
+        let State { simple, queue, streams, out, .. } = self;
+        let passed = if simple.is_empty() {
+            streams.take(queue.iter().map_while(|entry| entry.stream), out)
+        } else {
+            streams.take(simple.streams(), out)
+        };
         self.note_plain(from, passed);
         self.reply_bytes = self.reply_bytes.saturating_sub(self.out.len() - from);
         self.pop_front(passed);
@@ -347,11 +368,14 @@ impl State {
     }
 
     pub(super) fn pop_front(&mut self, requests: usize) {
+        self.first += requests as u64;
+        if !self.simple.is_empty() {
+            return self.simple.pop_front(requests, self.first);
+        }
         // One after the other: most leave singly, or by twos and threes.
         for _ in 0..requests {
             self.queue.pop_front();
         }
-        self.first += requests as u64;
     }
 }
 

@@ -9,13 +9,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::time::Instant;
 
-use super::core::{Core, State};
+use super::core::Core;
 use super::entry::{Kind as EntryKind, Lease, Phase};
 use super::listener::{Listener, ended_by_node, message_of};
 use super::messages::confirm;
 use super::replies::NextStep;
 use super::retry::Retry;
 use super::settings::NodeName;
+use super::state::State;
 use crate::net::clock;
 use crate::net::upstream::Recipient;
 use crate::net::upstream::connection::Phase as LinkPhase;

@@ -5,10 +5,11 @@
 
 use std::rc::Rc;
 
-use super::core::{Core, Multi, State};
+use super::core::Core;
 use super::entry::{Atomic, Entry, Kind, Portion, VisibleFrames};
 use super::intake::{CROSSSLOT, Request};
 use super::scripts::ScriptNeeds;
+use super::state::{Multi, State};
 use respguard_engine::command::{RetryClass, Table};
 use respguard_engine::route::place::{Route, Slots, Verb};
 use respguard_resp::encode;

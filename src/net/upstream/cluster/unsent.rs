@@ -6,10 +6,11 @@
 
 use std::time::Instant;
 
-use super::core::{Core, State};
+use super::core::Core;
 use super::entry::{Entry, Kind, Order, Phase, VisibleFrames};
 use super::gather::{Part, Progress, Target};
 use super::settings::NodeName;
+use super::state::State;
 use respguard_engine::command::{CommandId, ConnectionEffect};
 use respguard_engine::pipeline::finding::Fault;
 use respguard_resp::encode;
