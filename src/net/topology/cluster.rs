@@ -1,5 +1,6 @@
 //! Which node of a cluster serves which slots, for the whole process.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -24,6 +25,7 @@ pub struct Shard {
 pub struct SlotMap {
     pub shards: Vec<Shard>,
     owners: Box<[u16]>,
+    partition: u64,
     /// Those that may take a primary's place.
     pub replicas: Vec<Address>,
     /// Primaries that did not answer when they were asked last.
@@ -45,6 +47,7 @@ impl Default for SlotMap {
             took: Vec::new(),
             asked_at: None,
             owners: vec![NOBODY; SLOTS].into(),
+            partition: 0,
             epoch: 0,
             since: Instant::now(),
         }
@@ -63,7 +66,38 @@ impl SlotMap {
             map.shards.push(shard);
         }
         map.count();
+        map.note_partition();
         map
+    }
+
+    fn note_partition(&mut self) {
+        let mut hasher = DefaultHasher::new();
+        let (mut numbers, mut last): (Vec<u16>, _) = (Vec::new(), NOBODY);
+        for (slot, owner) in self.owners.iter().enumerate().filter(|(_, owner)| std::mem::replace(&mut last, **owner) != **owner)
+        {
+            let number = numbers.iter().position(|known| known == owner).unwrap_or(numbers.len());
+            if number == numbers.len() {
+                numbers.push(*owner);
+            }
+            (slot, number, *owner == NOBODY).hash(&mut hasher);
+        }
+        self.partition = hasher.finish();
+    }
+
+    /// What tells which slots have the same owner, whoever that is: a failover leaves it as it is.
+    pub fn partition(&self) -> u64 {
+        self.partition
+    }
+
+    /// The first slot of each primary that serves any.
+    pub fn first_slots(&self) -> impl Iterator<Item = u16> {
+        let mut firsts = vec![None; self.shards.len()];
+        for (slot, owner) in (0..).zip(&self.owners) {
+            if let Some(first) = firsts.get_mut(usize::from(*owner)) {
+                first.get_or_insert(slot);
+            }
+        }
+        firsts.into_iter().flatten()
     }
 
     fn count(&mut self) {
@@ -88,7 +122,11 @@ impl SlotMap {
         }
         let number = u16::try_from(number).unwrap_or(NOBODY);
         let owner = &mut self.owners[usize::from(slot) % SLOTS];
-        std::mem::replace(owner, number) != number
+        let is_news = std::mem::replace(owner, number) != number;
+        if is_news {
+            self.note_partition();
+        }
+        is_news
     }
 
     /// How many slots somebody serves.
@@ -204,6 +242,18 @@ mod tests {
         assert_eq!((map.served(), map.shards[0].slots, map.shards[1].slots), (12, 10, 2));
         assert!(map.moved(11, &shard(3).address) && !map.moved(11, &shard(3).address));
         assert_eq!((map.owner(11), map.shards.len()), (Some(2), 3));
+    }
+
+    #[test]
+    fn how_slots_are_parted_does_not_depend_on_whose_they_are() {
+        let map = |ports: [u16; 2]| {
+            SlotMap::new(1, [(shard(ports[0]), vec![(5, 9)]), (shard(ports[1]), vec![(0, 4), (20, 29)])].into_iter())
+        };
+        assert_eq!(map([1, 2]).partition(), map([4, 3]).partition());
+        assert_eq!(map([1, 2]).first_slots().collect::<Vec<_>>(), [5, 0]);
+        let mut moved = map([1, 2]);
+        assert!(moved.moved(5, &shard(2).address));
+        assert_ne!(moved.partition(), map([1, 2]).partition());
     }
 
     #[test]

@@ -3,9 +3,13 @@
 use super::core::Core;
 use super::entry::{Entry, Kind, Lease};
 use super::intake::Request;
+use super::nodes::Nodes;
 use super::retry::Retry;
 use super::settings::NodeName;
-use super::state::State;
+use super::walk::Step;
+use crate::net::address::Address;
+use crate::net::topology::cluster::SlotMap;
+use respguard_engine::command::RetryClass;
 use respguard_engine::pipeline::finding::Fault;
 use respguard_engine::route::merge::Merge;
 use respguard_engine::route::place::Split;
@@ -14,8 +18,6 @@ use respguard_resp::scan::elements;
 use respguard_resp::{encode, value};
 
 const TOO_LONG: &str = "its replies are longer than what may be kept ([listen] buffered_bytes_max)";
-/// Bits of a cursor that say which node is at hand.
-const CURSOR_BITS: u32 = 12;
 
 /// The parts of a request, and what becomes of their replies.
 pub(super) struct Gather {
@@ -33,9 +35,7 @@ enum MergeMode {
     Sum,
     AllOk,
     Merged(Merge),
-    Scan {
-        node: usize,
-    },
+    Scan(Step),
 }
 
 /// Where a part goes.
@@ -46,8 +46,10 @@ pub(super) enum Target {
     Every,
     /// Any.
     Home,
-    /// The one with this number in the order of their ids.
-    Nth(usize),
+    /// The primary of this slot, although it is about no key.
+    Shard(u16),
+    /// Every primary that its client has written to by the time it is sent.
+    Written,
     At(NodeName),
 }
 
@@ -155,8 +157,9 @@ pub(super) fn split(core: &Core, request: &Request<'_>, split: Split, entry: &mu
     gather(entry, parts, how, request.name(), request.spec.may_write());
 }
 
-pub(super) fn every(name: String, written: &[u8], merge: Merge, entry: &mut Entry) {
-    gather(entry, vec![Part::new(written.to_vec(), Target::Every)], MergeMode::Merged(merge), name, true);
+pub(super) fn every(request: &Request<'_>, written: &[u8], merge: Merge, entry: &mut Entry) {
+    let changes = request.spec.retry != RetryClass::Read;
+    gather(entry, vec![Part::new(written.to_vec(), Target::Every)], MergeMode::Merged(merge), request.name(), changes);
 }
 
 pub(super) fn one(written: &[u8], merge: Merge, entry: &mut Entry) {
@@ -164,14 +167,9 @@ pub(super) fn one(written: &[u8], merge: Merge, entry: &mut Entry) {
 }
 
 /// Each primary that the client has written to waits for its replicas; without any, one has nothing to wait for.
-pub(super) fn wait(core: &Core, state: &State, name: String, written: &[u8], entry: &mut Entry) {
-    let primaries = core.nodes.primaries();
-    let is_known = state.wrote.iter().all(|node| primaries.contains(node));
-    let nodes: &[NodeName] = if is_known { &state.wrote } else { &primaries };
-    let targets: Vec<Target> = nodes.iter().map(|node| Target::At(NodeName::clone(node))).collect();
-    let targets = if targets.is_empty() { vec![Target::Home] } else { targets };
-    let part = |target| Part { waits: true, ..Part::new(written.to_vec(), target) };
-    gather(entry, targets.into_iter().map(part).collect(), MergeMode::Merged(Merge::Min), name, false);
+pub(super) fn wait(name: String, written: &[u8], entry: &mut Entry) {
+    let part = Part { waits: true, ..Part::new(written.to_vec(), Target::Written) };
+    gather(entry, vec![part], MergeMode::Merged(Merge::Min), name, false);
 }
 
 /// Asked of the node of this slot, although it names no key.
@@ -185,27 +183,36 @@ pub(super) fn of_slot(written: &[u8], slot: u16, entry: &mut Entry) {
     );
 }
 
-/// One step of a walk: the cursor says on which node it is and how far.
+/// One step of a walk.
 pub(super) fn scan(core: &Core, request: &Request<'_>, entry: &mut Entry) {
     let args = request.args;
     let cursor = args.get(1).and_then(|text| std::str::from_utf8(text).ok()?.parse::<u64>().ok());
     // A node says what is wrong.
     let Some(cursor) = cursor else { return };
-    // Of a cursor that nobody was given, or when there were more nodes, the last one goes on.
-    let last = core.nodes.primaries().len().saturating_sub(1);
-    let node = ((cursor & ((1 << CURSOR_BITS) - 1)) as usize).min(last);
-    let own = (cursor >> CURSOR_BITS).to_string();
+    let step = Step::of(cursor, &core.nodes.map.borrow());
+    let own = step.own.to_string();
     let words: Vec<&[u8]> = args.iter().enumerate().map(|(at, word)| if at == 1 { own.as_bytes() } else { word }).collect();
     let mut bytes = Vec::new();
     encode::request(&mut bytes, &words);
-    gather(entry, vec![Part::new(bytes, Target::Nth(node))], MergeMode::Scan { node }, request.name(), false);
+    gather(entry, vec![Part::new(bytes, Target::Shard(step.slot))], MergeMode::Scan(step), request.name(), false);
 }
 
 impl Gather {
-    /// A part for each of these in the place of the one that stands for all.
-    pub(super) fn spread(&mut self, nodes: &[NodeName]) {
-        if matches!(self.parts.first(), Some(Part { target: Target::Every, .. })) && !nodes.is_empty() {
-            self.parts = nodes.iter().map(|node| self.parts[0].again(Target::At(NodeName::clone(node)))).collect();
+    /// A part for each node in the place of the one that stands for all. A shard's is for whoever is its primary.
+    pub(super) fn spread(&mut self, nodes: &Nodes, wrote: &[NodeName]) {
+        let targets: Vec<Target> = match self.parts.first().map(|part| &part.target) {
+            Some(Target::Every) => nodes.map.borrow().first_slots().map(Target::Shard).collect(),
+            Some(Target::Written) if wrote.is_empty() => vec![Target::Home],
+            Some(Target::Written) => {
+                let primaries = nodes.primaries();
+                let is_known = wrote.iter().all(|node| primaries.contains(node));
+                let nodes = if is_known { wrote } else { &primaries };
+                nodes.iter().map(|node| Target::At(NodeName::clone(node))).collect()
+            }
+            _ => return,
+        };
+        if !targets.is_empty() {
+            self.parts = targets.into_iter().map(|target| self.parts[0].again(target)).collect();
         }
     }
 
@@ -226,8 +233,8 @@ impl Gather {
         self.parts.iter().any(|part| part.waits)
     }
 
-    /// The reply; `nodes` is how many there are to walk over.
-    pub(super) fn reply(&self, nodes: usize, random: usize) -> Vec<u8> {
+    /// The reply.
+    pub(super) fn reply(&self, map: &SlotMap, random: usize) -> Vec<u8> {
         if let Some(error) = self.failure() {
             let mut out = Vec::new();
             encode::error(&mut out, &error);
@@ -257,7 +264,10 @@ impl Gather {
                 }
                 out
             }
-            MergeMode::Scan { node } => scanned(first, *node, nodes),
+            MergeMode::Scan(step) => {
+                let node = self.parts.first().and_then(|part| part.sent_to.as_deref());
+                node.and_then(|node| scanned(first, *step, node, map)).unwrap_or_else(|| first.to_vec())
+            }
         }
     }
 
@@ -274,6 +284,7 @@ impl Gather {
         let all = self.parts.len();
         let whom = match &first.target {
             Target::Slot(slot) => format!("slot {slot}"),
+            Target::Shard(slot) => format!("the node of slot {slot}"),
             Target::At(address) => format!("node {address}"),
             _ => "a node".to_owned(),
         };
@@ -311,24 +322,19 @@ impl Gather {
     }
 }
 
-/// A node's answer to SCAN, with the node in its cursor.
-fn scanned(reply: &[u8], node: usize, nodes: usize) -> Vec<u8> {
+/// A node's answer to SCAN, with the cursor of the whole walk; `None` where it is none.
+fn scanned(reply: &[u8], step: Step, node: &Address, map: &SlotMap) -> Option<Vec<u8>> {
     let mut parts = elements(reply);
-    let cursor = parts.next().and_then(value::bulk).and_then(|text| std::str::from_utf8(text).ok()?.parse::<u64>().ok());
-    let (Some(cursor), Some(keys)) = (cursor, parts.next()) else { return reply.to_vec() };
-    if cursor >> (64 - CURSOR_BITS) != 0 || nodes >= 1 << CURSOR_BITS {
-        return b"-ERR respguard: the node's cursor is too large to be told apart from others\r\n".to_vec();
-    }
-    let next = match cursor {
-        0 if node + 1 >= nodes => 0,
-        0 => node as u64 + 1,
-        cursor => cursor << CURSOR_BITS | node as u64,
+    let own = std::str::from_utf8(value::bulk(parts.next()?)?).ok()?.parse::<u64>().ok()?;
+    let keys = parts.next()?;
+    let Ok(next) = step.next(node, own, map) else {
+        return Some(b"-ERR respguard: the node's cursor is too large to be told apart from others\r\n".to_vec());
     };
     let mut out = Vec::with_capacity(reply.len() + 8);
     encode::array_header(&mut out, 2);
     encode::bulk(&mut out, next.to_string().as_bytes());
     out.extend_from_slice(keys);
-    out
+    Some(out)
 }
 
 #[cfg(test)]
@@ -336,15 +342,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_walk_goes_from_node_to_node_until_the_last_is_done() {
+    fn an_answer_to_scan_keeps_its_keys_and_gets_the_cursor_of_the_walk() {
+        let (map, node) = (SlotMap::default(), Address::Tcp { host: "h".to_owned(), port: 1 });
         let reply = |cursor: u64| format!("*2\r\n${}\r\n{cursor}\r\n*1\r\n$1\r\nk\r\n", cursor.to_string().len()).into_bytes();
-        let next = |cursor, node| {
-            let reply = scanned(&reply(cursor), node, 3);
-            let cursor = elements(&reply).next().and_then(value::bulk).map(|text| String::from_utf8_lossy(text).into_owned());
-            cursor.and_then(|cursor| cursor.parse::<u64>().ok()).unwrap_or_default()
-        };
-        assert_eq!([next(0, 0), next(0, 1), next(0, 2)], [1, 2, 0]);
-        assert_eq!(next(5, 2), 5 << CURSOR_BITS | 2);
-        assert!(scanned(&reply(1 << 60), 0, 3).starts_with(b"-ERR "));
+        let scanned = |reply: &[u8]| scanned(reply, Step::of(0, &map), &node, &map);
+        let told = scanned(&reply(5)).expect("an answer");
+        assert!(told.starts_with(b"*2\r\n$") && told.ends_with(b"\r\n*1\r\n$1\r\nk\r\n"));
+        assert!(scanned(&reply(1 << 60)).is_some_and(|told| told.starts_with(b"-ERR ")));
+        assert_eq!(scanned(b"-ERR syntax error\r\n"), None);
     }
 }

@@ -253,7 +253,7 @@ impl Core {
                 Route::Split(_) => {}
                 Route::Every(merge) => {
                     self.nodes.scripts().note(request.spec, request.args);
-                    gather::every(request.name(), &rest[..bytes], merge, &mut entry);
+                    gather::every(request, &rest[..bytes], merge, &mut entry);
                 }
                 Route::One(merge) => gather::one(&rest[..bytes], merge, &mut entry),
                 Route::Scan => gather::scan(self, request, &mut entry),
@@ -265,7 +265,7 @@ impl Core {
                     entry.kind = Kind::ProxyReply;
                 }
                 Route::Cluster(command) => proxy_reply::answer(self, request, command, &rest[..bytes], &mut entry),
-                Route::Wait => gather::wait(self, state, request.name(), &rest[..bytes], &mut entry),
+                Route::Wait => gather::wait(request.name(), &rest[..bytes], &mut entry),
                 Route::Transaction(verb) => transaction::take(state, verb, &mut entry),
             }
         }

@@ -47,6 +47,7 @@ mod traffic;
 mod transaction;
 mod unsent;
 mod unsettled;
+mod walk;
 
 pub use at_once::AtOnce;
 pub use blocked::BlockedAt;

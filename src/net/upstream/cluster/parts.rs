@@ -25,8 +25,9 @@ impl Core {
     pub(super) fn send_parts(&self, state: &mut State, place: usize, now: Instant) -> usize {
         let number = state.first + place as u64;
         let deadline = state.queue[place].deadline;
-        let Kind::Gather(gather) = &mut state.queue[place].kind else { return 0 };
-        gather.spread(&self.nodes.primaries());
+        let State { queue, wrote, .. } = state;
+        let Kind::Gather(gather) = &mut queue[place].kind else { return 0 };
+        gather.spread(&self.nodes, wrote);
         let mut is_all_sent = true;
         let mut wrote = Vec::new();
         for (at, part) in gather.parts.iter_mut().enumerate() {
@@ -49,11 +50,10 @@ impl Core {
     fn send_part(&self, part: &mut Part, (entry, at): (u64, usize), deadline: Option<Instant>) -> bool {
         let (asks, found) = match (&part.asks, &part.target) {
             (Some(address), _) => (true, self.lane_at(address.clone())),
-            (None, Target::Slot(slot)) => (false, self.lane_of_slot(*slot)),
+            (None, Target::Slot(slot) | Target::Shard(slot)) => (false, self.lane_of_slot(*slot)),
             (None, Target::At(address)) => (false, self.lane_at(address.clone())),
             (None, Target::Home) => (false, self.home_lane()),
-            (None, Target::Nth(node)) => (false, self.nodes.primaries().get(*node).cloned().and_then(|node| self.lane_at(node))),
-            (None, Target::Every) => (false, None),
+            (None, Target::Every | Target::Written) => (false, None),
         };
         let Some((address, lane)) = found else { return false };
         let link = if part.waits { self.lease(&lane) } else { Some(lane.shared_for(&self.as_recipient())) };
@@ -78,7 +78,6 @@ impl Core {
 
     /// All parts may have been answered.
     pub(super) fn conclude_parts(&self, state: &mut State, place: usize) {
-        let nodes = self.nodes.primaries().len();
         let entry = &mut state.queue[place];
         let command = entry.command;
         let Kind::Gather(gather) = &mut entry.kind else { return };
@@ -88,7 +87,7 @@ impl Core {
             if let Some(fault) = gather.fault().filter(|_| self.is_listened_to(command)) {
                 return state.finish(place, Phase::Failed(fault));
             }
-            entry.reply = Gather::reply(gather, nodes, self.home);
+            entry.reply = Gather::reply(gather, &self.nodes.map.borrow(), self.home);
             state.reply_bytes += entry.reply.len();
             state.finish(place, Phase::Done);
         }

@@ -91,9 +91,8 @@ impl Core {
     fn part_node(&self, part: &Part) -> Option<NodeName> {
         match (&part.asks, &part.target) {
             (Some(node), _) | (None, Target::At(node)) => Some(NodeName::clone(node)),
-            (None, Target::Slot(slot)) => self.nodes.owner(*slot),
-            (None, Target::Nth(at)) => self.nodes.primaries().get(*at).cloned(),
-            (None, Target::Home | Target::Every) => None,
+            (None, Target::Slot(slot) | Target::Shard(slot)) => self.nodes.owner(*slot),
+            (None, Target::Home | Target::Every | Target::Written) => None,
         }
     }
 }
