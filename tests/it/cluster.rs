@@ -241,6 +241,61 @@ fn blocking_commands_wait_at_their_node_and_scripts_are_everywhere() {
 }
 
 #[test]
+fn a_script_that_ends_with_an_error_of_its_own_runs_once_whatever_that_is() {
+    let nodes = Nodes::start(2, false);
+    let proxy = before(&nodes);
+    let mut wire = proxy.wire();
+    let key = nodes.key_of(1, "n");
+    let body = "redis.call('INCR', KEYS[1]) return redis.error_reply(ARGV[1])";
+    let loaded = wire.ask_words(&["SCRIPT", "LOAD", body]);
+    let sha = loaded.lines().nth(1).expect("a digest").to_owned();
+    let errors = ["TRYAGAIN later", "CLUSTERDOWN no", "NOSCRIPT mine", "ERR Function not found for me", "MOVED 1 127.0.0.1:1"];
+    for (count, error) in (1..).zip(errors) {
+        assert_eq!(wire.ask_words(&["EVAL", body, "1", &key, error]), format!("-{error}\r\n"));
+        assert_eq!(wire.ask_words(&["EVALSHA", &sha, "1", &key, error]), format!("-{error}\r\n"));
+        let counted = (2 * count).to_string();
+        assert_eq!(wire.ask(&format!("GET {key}")), format!("${}\r\n{counted}\r\n", counted.len()), "{error}");
+    }
+}
+
+#[test]
+fn a_transaction_on_another_slot_than_what_is_watched_is_refused() {
+    let nodes = Nodes::start(2, false);
+    let proxy = before(&nodes);
+    let mut wire = proxy.wire();
+    let (watched, other) = (nodes.key_of(0, "w"), nodes.key_of(1, "o"));
+    let crossed = "-CROSSSLOT Keys in request don't hash to the same slot\r\n";
+    for one_by_one in [true, false] {
+        let lines = [&format!("WATCH {watched}"), "MULTI", &format!("SET {other} 1"), &format!("SET {watched} 1"), "EXEC"];
+        let replies = if one_by_one { lines.map(|line| wire.ask(line)).to_vec() } else { wire.pipeline(&lines) };
+        assert_eq!(replies[..4], ["+OK\r\n", "+OK\r\n", crossed, "+QUEUED\r\n"], "{one_by_one}");
+        assert!(replies[4].starts_with("-EXECABORT "), "{replies:?}");
+        assert_eq!(wire.pipeline(&[&format!("EXISTS {watched}"), &format!("EXISTS {other}")]), [":0\r\n", ":0\r\n"]);
+    }
+}
+
+#[test]
+fn wait_is_about_what_was_written_before_it_however_late_that_could_be_sent() {
+    let nodes = Nodes::start(2, true);
+    let proxy = before(&nodes);
+    let mut wire = proxy.wire();
+    let [key, other] = [0, 1].map(|node| nodes.key_of(node, "k"));
+    assert_eq!(wire.ask(&format!("SET {key} 1")), "+OK\r\n");
+    eventually("its replica is there", || wire.ask("WAIT 1 100") == ":1\r\n");
+    let replica = nodes.servers.iter().skip(2).find(|server| {
+        server.ask("CLUSTER NODES").lines().any(|line| line.contains("myself,slave") && line.contains(&nodes.id(0)))
+    });
+    let replica = replica.expect("it has one");
+    replica.pause();
+    for before in [format!("MGET {key} {other}"), "DBSIZE".to_owned(), "BLPOP none 0.05".to_owned()] {
+        let mut wire = proxy.wire();
+        let replies = wire.pipeline(&[&before, &format!("SET {key} 2"), "WAIT 1 150"]);
+        assert_eq!(replies[1..], ["+OK\r\n", ":0\r\n"], "behind {before}");
+    }
+    replica.resume();
+}
+
+#[test]
 fn what_is_not_done_on_a_cluster_is_refused_by_name() {
     let nodes = Nodes::start(1, false);
     let proxy = before(&nodes);

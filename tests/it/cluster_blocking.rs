@@ -1,5 +1,9 @@
 //! What a client that waits at a node of a cluster can be told, and tell.
 
+use std::time::{Duration, Instant};
+
+use respguard_engine::route::slots::key_slot;
+
 use crate::harness::wire::requests;
 use crate::harness::{Nodes, Proxy, Setup, Wire, eventually, text};
 
@@ -98,4 +102,21 @@ fn one_that_says_that_it_will_leave_gets_what_need_not_be_waited_for_and_no_more
         assert_eq!(nodes.servers[node].ask(&format!("RPUSH {list} job")), ":1\r\n");
         assert_eq!(nodes.servers[node].ask(&format!("DEL {list}")), ":1\r\n");
     }
+}
+
+#[test]
+fn the_time_of_what_blocks_goes_on_when_its_slot_moves() {
+    let nodes = Nodes::start(2, false);
+    let proxy = before(&nodes);
+    let mut wire = proxy.wire();
+    let list = nodes.key_of(0, "l");
+    let begun = Instant::now();
+    wire.send_line(&format!("BLPOP {list} 6"));
+    eventually("it is blocked", || blocked(&nodes, 0) == 1);
+    std::thread::sleep(Duration::from_secs(4));
+    nodes.move_slot(key_slot(list.as_bytes()), 0, 1);
+    eventually("it is blocked elsewhere", || blocked(&nodes, 1) == 1);
+    assert_eq!(text(&wire.reply()), "*-1\r\n");
+    let took = begun.elapsed();
+    assert!((Duration::from_millis(5900)..Duration::from_secs(8)).contains(&took), "{took:?}");
 }

@@ -11,6 +11,7 @@ mod clients_listed;
 mod cluster;
 mod cluster_audits;
 mod cluster_blocking;
+mod cluster_failovers;
 mod cluster_groups;
 mod cluster_nodes;
 mod cluster_order;

@@ -115,6 +115,13 @@ impl Wire {
         text(&self.reply())
     }
 
+    /// The same for a command whose words may hold anything.
+    #[track_caller]
+    pub fn ask_words(&mut self, words_of: &[&str]) -> String {
+        self.send(&words(&words_of.iter().map(|word| word.as_bytes()).collect::<Vec<_>>()));
+        text(&self.reply())
+    }
+
     /// Sends commands in one write and takes one reply for each, as text.
     #[track_caller]
     pub fn pipeline(&mut self, lines: &[&str]) -> Vec<String> {

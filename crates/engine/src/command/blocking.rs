@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::integer::integer;
+use respguard_resp::encode;
 use respguard_resp::request::Args;
 
 /// Where a command says how long it waits.
@@ -41,14 +42,35 @@ impl Timeout {
         }
     }
 
-    /// The timeout of this request; `None` when it does not wait or what is written is no timeout.
-    pub(super) fn read(self, args: Args<'_>) -> Option<BlockFor> {
+    /// Where the timeout of this request stands.
+    fn place(self, args: Args<'_>) -> Option<usize> {
         match self {
             Timeout::Never | Timeout::Unstated => None,
-            Timeout::SecondsLast => seconds(args.get(args.len().checked_sub(1)?)?),
-            Timeout::SecondsAt(place) => seconds(args.get(usize::from(place))?),
-            Timeout::MillisecondsAt(place) => milliseconds(args.get(usize::from(place))?),
-            Timeout::BlockOption => milliseconds(args.get(block_option(args)?)?),
+            Timeout::SecondsLast => args.len().checked_sub(1),
+            Timeout::SecondsAt(place) | Timeout::MillisecondsAt(place) => Some(usize::from(place)),
+            Timeout::BlockOption => block_option(args),
+        }
+    }
+
+    /// The request with another timeout, of a millisecond at least; `None` where it says none, or waits for ever.
+    pub(super) fn shorten(self, args: Args<'_>, timeout: Duration) -> Option<Vec<u8>> {
+        let (place, Some(BlockFor::AtMost(_))) = (self.place(args)?, self.read(args)) else { return None };
+        let milliseconds = timeout.as_millis().max(1);
+        let text = match self {
+            Timeout::SecondsLast | Timeout::SecondsAt(_) => format!("{}.{:03}", milliseconds / 1000, milliseconds % 1000),
+            _ => milliseconds.to_string(),
+        };
+        let words: Vec<&[u8]> =
+            args.iter().enumerate().map(|(at, word)| if at == place { text.as_bytes() } else { word }).collect();
+        Some(encode::request_frame(&words))
+    }
+
+    /// The timeout of this request; `None` when it does not wait or what is written is no timeout.
+    pub(super) fn read(self, args: Args<'_>) -> Option<BlockFor> {
+        let text = args.get(self.place(args)?)?;
+        match self {
+            Timeout::SecondsLast | Timeout::SecondsAt(_) => seconds(text),
+            _ => milliseconds(text),
         }
     }
 }

@@ -1,5 +1,7 @@
 //! One row of the command table.
 
+use std::time::Duration;
+
 use super::blocking::{BlockFor, Timeout};
 use super::connection::ConnectionEffect;
 use super::flags::Flags;
@@ -198,6 +200,11 @@ impl Spec {
         self.timeout.read(args)
     }
 
+    /// This request with another timeout, of a millisecond at least; `None` where it does not wait, or waits for ever.
+    pub fn with_blocking_timeout(&self, args: Args<'_>, timeout: Duration) -> Option<Vec<u8>> {
+        self.timeout.shorten(args, timeout)
+    }
+
     /// What this request does to its connection: as the column says, but nothing for an XREAD without BLOCK.
     pub fn connection_effect(&self, args: Args<'_>) -> ConnectionEffect {
         match self.connection {
@@ -302,7 +309,6 @@ pub enum PlainKeys {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
 
     use super::super::Table;
     use super::super::connection::PinReason;
@@ -320,6 +326,18 @@ mod tests {
             assert!(spec.is_blocking(args), "{request}");
             spec.blocking_timeout(args)
         })
+    }
+
+    #[test]
+    fn a_timeout_is_shortened_where_each_command_says_it() {
+        let shortened = |request: &str, timeout| {
+            let request = with(request, |spec, args| spec.with_blocking_timeout(args, Duration::from_millis(timeout)));
+            request.map(|request| String::from_utf8_lossy(&request).lines().skip(2).step_by(2).collect::<Vec<_>>().join(" "))
+        };
+        assert_eq!(shortened("BLPOP a b 7", 1500).as_deref(), Some("BLPOP a b 1.500"));
+        assert_eq!(shortened("BLMPOP 7 1 a LEFT", 0).as_deref(), Some("BLMPOP 0.001 1 a LEFT"));
+        assert_eq!(shortened("XREAD COUNT 2 BLOCK 7000 STREAMS s $", 42).as_deref(), Some("XREAD COUNT 2 BLOCK 42 STREAMS s $"));
+        assert_eq!([shortened("BLPOP a 0", 1), shortened("XREAD STREAMS s 0", 1), shortened("GET a", 1)], [None, None, None]);
     }
 
     #[test]

@@ -1,5 +1,14 @@
 //! The replies of a cluster node that does not serve a request now. Nothing of the request was applied.
 
+/// The servers' own text for keys of which some have left.
+const TRY_AGAIN: &str = "TRYAGAIN Multiple keys request during rehashing of slot";
+/// The same for a cluster that does not serve the slot, or nothing.
+const DOWN: [&str; 3] = [
+    "CLUSTERDOWN The cluster is down",
+    "CLUSTERDOWN The cluster is down and only accepts read commands",
+    "CLUSTERDOWN Hash slot not served",
+];
+
 /// Such an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the sentence above each variant names its fields")]
@@ -15,10 +24,16 @@ pub enum Redirect<'a> {
 }
 
 impl<'a> Redirect<'a> {
-    /// Reads an error frame; `None` for every other error. A script may invent any error: only what a node says of a slot of
-    /// the request's own is taken for a redirect, or of any slot where that of the request is not known.
+    /// Reads an error frame; `None` for every other error. A script may invent any error, and has run then: only a node's own
+    /// words are taken for a redirect, and only of a slot of the request's own, or of any where that is not known.
     pub fn read(frame: &'a [u8], own: Option<u16>) -> Option<Redirect<'a>> {
         let text = std::str::from_utf8(frame.strip_prefix(b"-")?.strip_suffix(b"\r\n")?).ok()?;
+        if text == TRY_AGAIN {
+            return Some(Redirect::TryAgain);
+        }
+        if DOWN.contains(&text) {
+            return Some(Redirect::Down);
+        }
         let (token, rest) = text.split_once(' ')?;
         match token {
             "MOVED" | "ASK" => {
@@ -28,8 +43,6 @@ impl<'a> Redirect<'a> {
                 let port = port.parse().ok()?;
                 Some(if token == "ASK" { Redirect::Ask { slot, host, port } } else { Redirect::Moved { slot, host, port } })
             }
-            "TRYAGAIN" => Some(Redirect::TryAgain),
-            "CLUSTERDOWN" => Some(Redirect::Down),
             _ => None,
         }
     }
@@ -48,8 +61,19 @@ mod tests {
         );
         assert_eq!(Redirect::read(b"-ASK 12182 ::1:7002\r\n", None), Some(Redirect::Ask { slot, host: "::1", port }));
         assert_eq!(Redirect::read(b"-MOVED 12182 :7002\r\n", None), Some(Redirect::Moved { slot, host: "", port }));
-        assert_eq!(Redirect::read(b"-TRYAGAIN Multiple keys\r\n", Some(1)), Some(Redirect::TryAgain));
+        let try_again = b"-TRYAGAIN Multiple keys request during rehashing of slot\r\n";
+        assert_eq!(Redirect::read(try_again, Some(1)), Some(Redirect::TryAgain));
         assert_eq!(Redirect::read(b"-CLUSTERDOWN The cluster is down\r\n", None), Some(Redirect::Down));
+        assert_eq!(Redirect::read(b"-CLUSTERDOWN Hash slot not served\r\n", Some(1)), Some(Redirect::Down));
+    }
+
+    #[test]
+    fn what_a_script_says_in_its_own_words_is_no_redirect() {
+        for text in
+            ["TRYAGAIN the lock is held", "CLUSTERDOWN no", "CLUSTERDOWN The cluster is down script: ab, on @user_script:1."]
+        {
+            assert_eq!(Redirect::read(format!("-{text}\r\n").as_bytes(), Some(2)), None, "{text}");
+        }
     }
 
     #[test]

@@ -75,7 +75,7 @@ impl Core {
 fn only_slot(request: &Request<'_>) -> Option<u16> {
     let goes_there = matches!(request.route, Route::Keys | Route::Split(_)) && request.spec.timeout == Timeout::Never;
     match request.slots {
-        Slots::One { slot, keys: 1 } if goes_there => Some(slot),
+        Slots::One { slot, keys: 1 } if goes_there && !request.runs_what_was_loaded() => Some(slot),
         _ => None,
     }
 }

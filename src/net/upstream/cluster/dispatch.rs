@@ -14,6 +14,7 @@ use crate::net::upstream::connection::{Link, Phase as LinkPhase};
 use crate::net::upstream::lane::Lane;
 use respguard_engine::link::owed::Owed;
 use respguard_engine::link::times::Times;
+use respguard_resp::request::{Args, Limits, Parsed, RequestParser};
 use respguard_resp::{Protocol, encode};
 
 pub(super) const ASKING: &[u8] = b"*1\r\n$6\r\nASKING\r\n";
@@ -139,7 +140,11 @@ impl Core {
             return 0;
         }
         let again = state.queue[place].again.as_mut();
-        let (asks, loads) = again.map_or((false, None), |again| (again.asks.take().is_some(), again.loads.take()));
+        let (asks, loads) = again.map_or((false, None), |again| {
+            let needs = again.needs.take();
+            let missing = || self.nodes.missing(&address, link.opened_at(), &needs?);
+            (again.asks.take().is_some(), again.loads.take().or_else(missing))
+        });
         let mut run = 1;
         if !asks && loads.is_none() && !state.is_subscribed() {
             while run < RUN_MAX && place + run < state.queue.len() {
@@ -196,7 +201,8 @@ impl Core {
         let (bytes, deadline) = (entry.bytes.clone(), entry.deadline);
         let seq = state.seq(place);
         let owed = Owed::request(seq, 1 + u32::from(asks));
-        let written = state.written(&bytes);
+        let rest = state.queue[place].again.is_some().then(|| self.for_the_rest(state, place)).flatten();
+        let written = rest.as_deref().unwrap_or_else(|| state.written(&bytes));
         let parts: &[&[u8]] = if asks { &[ASKING, written] } else { &[written] };
         let is_sent = link.send(self.recipient(&link), parts, owed, Times { read_at: clock::now(), deadline });
         if !is_sent {
@@ -210,6 +216,18 @@ impl Core {
         state.blocks_since.get_or_insert(clock::now());
         state.note_written(&address);
         1
+    }
+
+    /// What blocks and has waited elsewhere waits on for what is left of its time; `None` where that has no end.
+    fn for_the_rest(&self, state: &State, place: usize) -> Option<Vec<u8>> {
+        let entry = &state.queue[place];
+        let left = entry.deadline?.checked_sub(self.nodes.settings.request_timeout)?.saturating_duration_since(clock::now());
+        let (mut spans, mut arena) = (Vec::new(), Vec::new());
+        let written = state.written(&entry.bytes);
+        let parsed = RequestParser::new(Limits::default()).parse(written, &mut spans, &mut arena, usize::MAX);
+        let Parsed::Request { bytes, inline } = parsed else { return None };
+        let args = if inline { Args::new(&arena, &spans) } else { Args::new(&written[..bytes], &spans) };
+        self.nodes.context.table().spec(entry.command).with_blocking_timeout(args, left)
     }
 
     fn send_atomic(&self, state: &mut State, place: usize) -> usize {
@@ -439,6 +457,13 @@ impl State {
         if self.queue.get(place).is_some_and(|entry| entry.phase == Phase::Waiting) {
             self.block_others(place);
         }
+    }
+
+    /// The slot of what is watched, or will be.
+    pub(super) fn watched_slot(&self) -> Option<u16> {
+        let is_watch = |entry: &&Entry| matches!(entry.kind, Kind::Watch) && !entry.is_over();
+        let to_come = || self.queue.iter().filter(|_| self.watches).find(is_watch).and_then(|entry| entry.slot);
+        self.watch.as_ref().map(|watch| watch.slot).or_else(to_come)
     }
 
     /// Nothing is watched any more.

@@ -193,6 +193,8 @@ pub(super) struct Resend {
     /// To this node, for nobody knows its slot.
     pub(super) node: Option<NodeName>,
     pub(super) retry: Retry,
+    /// What it runs is to be loaded first, where its node has not got it.
+    pub(super) needs: Option<ScriptNeeds>,
     /// Behind these requests, so many, which load what it runs;
     pub(super) loads: Option<(Vec<u8>, u32)>,
     /// that was done before.

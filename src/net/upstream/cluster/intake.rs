@@ -114,6 +114,11 @@ impl<'a> Request<'a> {
         }
     }
 
+    /// It runs a script or function that its node has to have.
+    pub(super) fn runs_what_was_loaded(&self) -> bool {
+        matches!(self.spec.name(), "evalsha" | "evalsha_ro" | "fcall" | "fcall_ro")
+    }
+
     pub(super) fn slot(&self) -> Option<u16> {
         match self.slots {
             Slots::One { slot, .. } => Some(slot),
@@ -245,7 +250,9 @@ impl Core {
                     entry.kind = Kind::Blocking(None);
                     entry.is_fence = true;
                 }
-                Route::Keys | Route::Refused(_) | Route::Quit => {}
+                Route::Keys if request.runs_what_was_loaded() => self.note_needs(&mut entry, request),
+                Route::Keys => {}
+                Route::Refused(_) | Route::Quit => {}
                 Route::Login(lane) => login::take(self, request, lane, &mut entry),
                 Route::Split(split) if request.slots == Slots::Several => {
                     gather::split(self, request, split, &mut entry);

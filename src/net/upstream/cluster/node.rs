@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::scripts::Digest;
+use super::scripts::{Digest, ScriptNeeds};
 use super::traffic::NodeTraffic;
 use crate::net::clock;
 use crate::net::stable_map::StableMap;
@@ -145,6 +145,13 @@ impl Node {
     /// True when it was not given this script yet; it is now.
     pub(super) fn lacks_script(&self, opened_at: Option<Instant>, digest: &Digest) -> bool {
         self.given(opened_at).scripts.insert(*digest)
+    }
+
+    /// All of this was given to it over that connection, or cannot be.
+    pub(super) fn was_given(&self, opened_at: Option<Instant>, needs: &ScriptNeeds, version: u64) -> bool {
+        let given = self.given(opened_at);
+        let has_scripts = needs.scripts.iter().all(|digest| given.scripts.contains(digest));
+        has_scripts && (!needs.functions || given.libraries == version)
     }
 
     /// The same for libraries of functions.

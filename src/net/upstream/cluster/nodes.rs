@@ -236,6 +236,12 @@ impl Nodes {
         (count > 0).then_some((requests, count))
     }
 
+    /// Whether the node may not have got something of that.
+    pub(super) fn may_lack(&self, address: &NodeName, opened_at: Option<Instant>, needs: &ScriptNeeds) -> bool {
+        let nodes = self.nodes.borrow();
+        nodes.get(address).is_none_or(|node| !node.was_given(opened_at, needs, self.shared.scripts.version()))
+    }
+
     /// The node has lost what it was given.
     pub(super) fn forget_loaded(&self, address: &NodeName) {
         if let Some(node) = self.nodes.borrow().get(address) {

@@ -293,7 +293,9 @@ impl Core {
         }
         let entry = &mut state.queue[place];
         let is_asked_only = matches!(&entry.kind, Kind::Atomic(atomic) if atomic.shows == VisibleFrames::Second);
-        let may_repeat = is_unsent && !is_over || fault == Fault::Lost && (entry.is_read || is_asked_only);
+        // What has waited, as XREAD for what comes after `$`, would miss what has come meanwhile.
+        let is_plain_read = entry.is_read && !matches!(entry.kind, Kind::Blocking(_));
+        let may_repeat = is_unsent && !is_over || fault == Fault::Lost && (is_plain_read || is_asked_only);
         if may_repeat {
             self.nodes.doubt(clock::now());
             return self.again(state, place, NextStep::Owner);

@@ -200,6 +200,7 @@ pub(super) fn take(state: &mut State, verb: Verb, entry: &mut Entry) {
 pub(super) fn take_queued(core: &Core, state: &mut State, request: &Request<'_>, written: &[u8], start: u64) {
     let mut entry = core.entry(request, start..start + written.len() as u64);
     entry.is_read = false;
+    let watched = state.watched_slot();
     let Some(multi) = &mut state.multi else { return };
     let verb = match request.route {
         Route::Transaction(verb) => Some(verb),
@@ -234,7 +235,9 @@ pub(super) fn take_queued(core: &Core, state: &mut State, request: &Request<'_>,
         Some(Verb::Unwatch) | None => {
             let written = request.without_effect().unwrap_or(written);
             let slot = request.slot();
-            let is_crossed = slot.is_some() && multi.slot.is_some() && slot != multi.slot;
+            // What is watched is so on a connection to its own node.
+            let known = multi.slot.or(watched);
+            let is_crossed = slot.is_some() && known.is_some() && slot != known;
             let is_long = multi.request.len() + written.len() > REQUEST_BYTES_MAX;
             let refusal = request.refusal(true).or_else(|| is_crossed.then(|| CROSSSLOT.to_owned()));
             let refusal = refusal.or_else(|| is_long.then(|| "ERR respguard: the transaction is too long".to_owned()));

@@ -110,8 +110,9 @@ impl State {
         self.order_on(slot, place)
     }
 
+    /// What has become of those behind this place that are about the slot.
     #[cold]
-    fn order_on(&self, slot: u16, place: usize) -> Order {
+    pub(super) fn order_on(&self, slot: u16, place: usize) -> Order {
         let State { queue, streams, first, .. } = self;
         for (at, behind) in queue.iter().enumerate().skip(place + 1).filter(|(_, behind)| is_about(behind, slot)) {
             match behind.phase {
