@@ -93,6 +93,7 @@ impl Exchange {
 
 /// What counts the replies of the batch together, as those of any pipeline: a failure in part is told where one of them may
 /// write.
+#[inline]
 fn tracker(table: &Table, policy: &Policy, batch: &Batch, bytes: &[u8]) -> Option<FailureTracker> {
     let commands = 0..batch.len();
     if commands.len() <= 1 {
