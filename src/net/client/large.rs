@@ -66,11 +66,7 @@ impl Connection {
     #[inline]
     pub(super) fn whole_bytes_max(&self) -> usize {
         let limits = &self.shared.context.whole_limits;
-        if self.input.has_begun_request() || self.is_unauthenticated() {
-            self.whole_bytes_max_now()
-        } else {
-            limits.stream_bytes
-        }
+        if self.input.has_begun_request() || self.is_unauthenticated() { self.whole_bytes_max_now() } else { limits.stream_bytes }
     }
 
     /// What has begun, and who sends it, decides.

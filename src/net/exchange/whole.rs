@@ -56,13 +56,15 @@ impl Exchange {
         let times = (read_at, read_at + request_timeout);
         let mut state = self.state.borrow_mut();
         let state = &mut *state;
-        let tracker = tracker(table, policy, batch, bytes).and_then(|tracker| state.slots.push_tracker(tracker));
-        let (mut may_repeat, mut others) = (!state.session.affinity.is_pinned(), commands);
+        let (mut may_repeat, mut may_write, mut others) = (!state.session.affinity.is_pinned(), false, commands);
         for (id, requests) in batch.rows(0..commands).rev() {
+            let spec = table.spec(id);
             self.context.metrics.commands(id.index(), requests);
-            may_repeat &= table.spec(id).retry == RetryClass::Read;
+            may_write |= spec.may_write();
+            may_repeat &= spec.retry == RetryClass::Read;
             others -= if may_repeat { requests } else { 0 };
         }
+        let tracker = if commands > 1 { state.slots.push_tracker(tracker(table, policy, batch, bytes, may_write)) } else { None };
         let first = state.slots.push_plain(batch.ids(0..commands), tracker);
         if others > 0 {
             let requests = Commands { batch, bytes, range: 0..others };
@@ -93,14 +95,9 @@ impl Exchange {
 
 /// What counts the replies of the batch together, as those of any pipeline: a failure in part is told where one of them may
 /// write.
-#[inline]
-fn tracker(table: &Table, policy: &Policy, batch: &Batch, bytes: &[u8]) -> Option<FailureTracker> {
-    let commands = 0..batch.len();
-    if commands.len() <= 1 {
-        return None;
-    }
-    let report = policy.report_pipelines && batch.ids(commands.clone()).any(|id| table.spec(id).may_write());
-    let tracker = FailureTracker::new(Scope::Pipeline { report }, u32::try_from(commands.len()).unwrap_or(u32::MAX));
-    let members = commands.map(|at| Member { id: batch.id(at), args: batch.args(bytes, at) });
-    Some(if report { tracker.naming(NamedKeys::of(policy, table, members)) } else { tracker })
+fn tracker(table: &Table, policy: &Policy, batch: &Batch, bytes: &[u8], may_write: bool) -> FailureTracker {
+    let report = policy.report_pipelines && may_write;
+    let tracker = FailureTracker::new(Scope::Pipeline { report }, u32::try_from(batch.len()).unwrap_or(u32::MAX));
+    let members = (0..batch.len()).map(|at| Member { id: batch.id(at), args: batch.args(bytes, at) });
+    if report { tracker.naming(NamedKeys::of(policy, table, members)) } else { tracker }
 }
