@@ -83,11 +83,7 @@ impl Front for Stream {
     }
 
     fn poll_write(&mut self, cx: &mut Context<'_>, replies: &[u8]) -> Poll<io::Result<usize>> {
-        // Most often there is room, and nobody need be woken.
-        match Stream::try_write(self, replies) {
-            Err(_) => AsyncWrite::poll_write(Pin::new(self), cx, replies),
-            written => Poll::Ready(written),
-        }
+        AsyncWrite::poll_write(Pin::new(self), cx, replies)
     }
 
     fn try_write(&self, replies: &[u8]) -> io::Result<usize> {

@@ -184,15 +184,16 @@ fn open() -> io::Result<(OwnedFd, OwnedFd)> {
     Err(io::ErrorKind::Unsupported.into())
 }
 
-/// Writes into a socket what it takes, whatever tokio knows of its readiness.
+/// Writes into a socket what it takes, whatever tokio knows of its readiness. The C library's own function allows for the thread
+/// to be cancelled meanwhile, which costs as much again.
 #[cfg(target_os = "linux")]
 pub fn write_now(socket: impl AsFd, bytes: &[u8]) -> io::Result<usize> {
     Ok(rustix::io::write(&socket, bytes)?)
 }
 
 #[cfg(not(target_os = "linux"))]
-pub fn write_now(_: impl AsFd, _: &[u8]) -> io::Result<usize> {
-    Err(io::ErrorKind::Unsupported.into())
+pub fn write_now(socket: impl AsFd, bytes: &[u8]) -> io::Result<usize> {
+    socket2::SockRef::from(&socket).send(bytes)
 }
 
 #[cfg(not(target_os = "linux"))]

@@ -159,7 +159,12 @@ impl Stream {
     /// # Errors
     /// `WouldBlock` where nothing is taken; any other error comes again when the bytes are written by `poll_write`.
     pub fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
-        plain!(self, socket, socket.try_write(bytes), Err(io::ErrorKind::WouldBlock.into()))
+        plain!(
+            self,
+            socket,
+            socket.try_io(Interest::WRITABLE, || write_now(socket, bytes)),
+            Err(io::ErrorKind::WouldBlock.into())
+        )
     }
 
     /// True when its bytes are those of the conversation, so that they can be moved without being read.
@@ -258,6 +263,10 @@ impl AsyncRead for Stream {
 
 impl AsyncWrite for Stream {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        // Most often there is room, and nobody need be woken.
+        if let Ok(written) = self.try_write(bytes) {
+            return Poll::Ready(Ok(written));
+        }
         match self.get_mut() {
             Stream::Tcp(socket) => Pin::new(socket).poll_write(cx, bytes),
             Stream::Unix(socket) => Pin::new(socket).poll_write(cx, bytes),

@@ -48,17 +48,17 @@ fn longer_length_of<const KIND: u8>(bytes: &[u8]) -> Option<(u32, usize)> {
 /// The same of one or two digits, which most have: one load tells.
 #[inline(always)]
 fn short_length_of<const KIND: u8>(bytes: &[u8]) -> Option<(u32, usize)> {
-    const END: u32 = u16::from_le_bytes(*b"\r\n") as u32;
+    const END: [u8; 2] = *b"\r\n";
     let line = u32::from_le_bytes(*bytes.first_chunk()?);
     let byte = |place: u32| line >> (8 * place) & 0xff;
     let digit = |place| byte(place).wrapping_sub(u32::from(b'0'));
     if byte(0) != u32::from(KIND) || digit(1) > 9 {
         return None;
     }
-    if line >> 16 == END {
+    if line >> 16 == u32::from(u16::from_le_bytes(END)) {
         return Some((digit(1), 4));
     }
-    let has_two = byte(3) == u32::from(b'\r') && digit(1) > 0 && digit(2) <= 9 && bytes.get(4) == Some(&b'\n');
+    let has_two = *bytes.get(3..5)? == END && digit(1) > 0 && digit(2) <= 9;
     has_two.then(|| (10 * digit(1) + digit(2), 5))
 }
 

@@ -209,7 +209,7 @@ impl Connection {
     pub(super) async fn wait(&mut self, longest: Option<Duration>) {
         // One that lasts goes back with its client only.
         let is_passing = || self.exchange.state.borrow().session.affinity.is_passing();
-        let releases = self.exchange.waiting() == Waiting::Input && self.lease.is_held() && is_passing();
+        let releases = self.lease.is_held() && self.exchange.waiting() == Waiting::Input && is_passing();
         if releases && !self.exchange.is_drained() {
             self.exchange.wait_for(Waiting::Release);
         }

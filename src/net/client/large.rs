@@ -63,11 +63,15 @@ impl Connection {
         None
     }
 
+    #[inline]
     pub(super) fn whole_bytes_max(&self) -> usize {
-        let limits = self.shared.context.whole_limits;
-        if !self.input.has_begun_request() {
-            return if self.is_unauthenticated() { limits.member_bytes_max } else { limits.stream_bytes };
-        }
+        let limits = &self.shared.context.whole_limits;
+        if self.input.has_begun_request() || self.is_unauthenticated() { self.whole_bytes_max_now() } else { limits.stream_bytes }
+    }
+
+    /// What has begun, and who sends it, decides.
+    fn whole_bytes_max_now(&self) -> usize {
+        let limits = &self.shared.context.whole_limits;
         if let Some(bytes) = self.packable_bytes() {
             return bytes.max(limits.member_bytes_max);
         }

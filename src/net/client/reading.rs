@@ -15,6 +15,12 @@ const INPUT_BYTES_MAX: usize = 256 * 1024;
 
 impl Connection {
     pub(super) fn poll_input(&mut self, InputWait { is_held, is_woken }: InputWait, cx: &mut TaskContext<'_>) -> Poll<Event> {
+        // Before it has waited there is hardly ever something to read: nothing more is looked at, and no buffer taken, for that.
+        let has_nothing = self.input.bytes.capacity() == 0 && !self.input.is_streaming();
+        if !is_woken && has_nothing && !self.exchange.front.borrow().may_read(cx) {
+            self.exchange.note_short_of_room(None);
+            return Poll::Pending;
+        }
         let has_room = self.exchange.has_room();
         if !self.exchange.link_has_room(self.bytes_to_send()) {
             self.exchange.note_short_of_room(None);
@@ -35,10 +41,6 @@ impl Connection {
             return self.note_spliced(moved);
         }
         if self.input.bytes.capacity() == 0 {
-            // Before it has waited there is hardly ever something to read: no buffer is taken for that.
-            if !is_woken && !self.exchange.front.borrow().may_read(cx) {
-                return Poll::Pending;
-            }
             self.input.bytes = self.shared.context.read_buffers.take();
         }
         // A buffer grows by twice what it was: up to the little that each may have it grows no further than that.

@@ -18,6 +18,14 @@ use respguard_engine::session::reply_mode::ReplyMode;
 /// Told to whom nothing more is read from.
 const NO_ROOM: &[u8] = b"-ERR respguard: no room is left for a request of this size (buffered_bytes_max)\r\n";
 
+/// What happens before commands are cut out of what has come.
+enum Before {
+    Parse,
+    /// A part has been dealt with: it is looked at anew.
+    Again,
+    Next(Next),
+}
+
 impl Connection {
     /// Plans and sends everything that can go now.
     pub(super) fn advance(&mut self) -> Next {
@@ -25,28 +33,20 @@ impl Connection {
             self.refuse_unfinished();
         }
         loop {
-            if self.exchange.state.borrow().session.affinity.is_tunnel() {
-                return self.tunnel();
-            }
-            if self.input.is_streaming() {
-                match self.stream() {
-                    Some(next) => return next,
-                    None => continue,
+            let has_free_way = self.has_free_way();
+            if !has_free_way {
+                match self.before_parsing() {
+                    Before::Parse => {}
+                    Before::Again => continue,
+                    Before::Next(next) => return next,
                 }
             }
-            if self.exchange.leave_stuck() {
-                self.preparation.change_connection(self.shared.pool.settings.request_timeout, clock::now());
-            }
-            if self.has_no_room() {
-                return Next::Room;
-            }
-            self.limit_unauthenticated();
             let whole_bytes_max = self.whole_bytes_max();
             let tail = self.parse(whole_bytes_max);
             if tail == Tail::Large && whole_bytes_max < self.whole_bytes_max() {
                 continue;
             }
-            if let Some(next) = self.send_batch(&tail) {
+            if let Some(next) = self.send_batch(&tail, has_free_way) {
                 return next;
             }
             match tail {
@@ -65,6 +65,24 @@ impl Connection {
                 }
             }
         }
+    }
+
+    /// What must be done before what has come is cut into commands, or in place of that.
+    fn before_parsing(&mut self) -> Before {
+        if self.exchange.state.borrow().session.affinity.is_tunnel() {
+            return Before::Next(self.tunnel());
+        }
+        if self.input.is_streaming() {
+            return self.stream().map_or(Before::Again, Before::Next);
+        }
+        if self.exchange.leave_stuck() {
+            self.preparation.change_connection(self.shared.pool.settings.request_timeout, clock::now());
+        }
+        if self.has_no_room() {
+            return Before::Next(Next::Room);
+        }
+        self.limit_unauthenticated();
+        Before::Parse
     }
 
     /// Cuts what has come into commands; what stands behind the last whole one.
@@ -88,8 +106,7 @@ impl Connection {
 
     /// Redis takes less from a client that still owes a password, which its next command may bring.
     fn limit_unauthenticated(&mut self) {
-        let owes_server = !self.login.is_accepted_by_server() && self.exchange.wants_password();
-        let owes = owes_server || self.is_unauthenticated();
+        let owes = self.owes_server_password() || self.is_unauthenticated();
         // What is held has a place that its reply must come to: it goes first.
         if owes != self.input.batch.singly && self.input.batch.all_held().is_empty() {
             // What was read under the other limits is read again.
@@ -97,13 +114,19 @@ impl Connection {
         }
     }
 
+    /// The server wants a password, and has not been given one for this client.
+    #[inline]
+    pub(super) fn owes_server_password(&self) -> bool {
+        !self.login.is_accepted_by_server() && self.exchange.wants_password()
+    }
+
     /// Plans and sends the commands of the batch; what must happen before the rest can follow.
-    fn send_batch(&mut self, tail: &Tail) -> Option<Next> {
+    fn send_batch(&mut self, tail: &Tail, has_free_way: bool) -> Option<Next> {
         if self.input.batch.is_empty() {
             self.input.consume(0);
             return None;
         }
-        if self.send_whole() {
+        if has_free_way && self.send_whole() {
             return None;
         }
         self.follow_rules();

@@ -15,7 +15,11 @@ impl Exchange {
     /// reason: it may have more to send first.
     #[inline]
     pub fn has_room(&self) -> bool {
-        let state = self.state.borrow();
+        self.has_room_behind(&self.state.borrow())
+    }
+
+    #[inline]
+    pub(super) fn has_room_behind(&self, state: &State) -> bool {
         if state.slots.waiting_bytes() == 0 && state.slots.are_few() {
             return true;
         }

@@ -49,6 +49,7 @@ pub struct Held {
 /// What the arguments of one command begin with.
 #[derive(Clone, Copy)]
 pub struct Prefixes<'b> {
+    /// Nothing where some command was sent inline, whose arguments do not lie there.
     bytes: &'b [u8],
     spans: &'b [Span],
     command: &'b Command,
@@ -56,24 +57,23 @@ pub struct Prefixes<'b> {
 
 impl Prefixes<'_> {
     /// The first eight bytes of the argument at a place, with what stands behind it in the buffer, or zeros behind that; any
-    /// number where the command has none there, `None` where it does not lie in the buffer.
+    /// number where the command has none there, `None` where that takes more than a look.
     #[inline]
     pub fn at(&self, place: usize) -> Option<u64> {
-        let Command { inline, start, first_span, .. } = *self.command;
-        if inline {
-            return None;
-        }
+        let Command { start, first_span, .. } = *self.command;
         let start = start as usize + self.spans.get(first_span as usize + place)?.start as usize;
-        let bytes = self.bytes.get(start..)?;
-        let first = bytes.first_chunk().map_or_else(|| last_bytes(bytes), |first| u64::from_le_bytes(*first));
-        Some(first)
+        match self.bytes.get(start..start + size_of::<u64>()).and_then(<[u8]>::first_chunk) {
+            Some(first) => Some(u64::from_le_bytes(*first)),
+            None => last_bytes(self.bytes, start),
+        }
     }
 }
 
-/// Fewer than eight bytes, at the end of the buffer.
-#[cold]
-fn last_bytes(bytes: &[u8]) -> u64 {
-    bytes.iter().rev().fold(0, |number, byte| number << 8 | u64::from(*byte))
+/// Fewer than eight bytes, from here to the end of the buffer.
+#[inline]
+fn last_bytes(bytes: &[u8], start: usize) -> Option<u64> {
+    let beyond = (start + size_of::<u64>()).checked_sub(bytes.len())?;
+    u64::from_le_bytes(*bytes.last_chunk()?).checked_shr(u8::BITS * u32::try_from(beyond).ok()?)
 }
 
 /// What follows the last complete command.
@@ -283,12 +283,27 @@ impl Batch {
         base.get(start + span.start as usize..start + span.end as usize).unwrap_or_default()
     }
 
-    /// The place of the first command from `at` on that does not pass, by what it is and what its arguments begin with.
+    /// The place of the first command from `at` on that does not pass, by what is `known` of what it is, and what its arguments
+    /// begin with. A command of which nothing is known does not pass.
     #[inline]
-    pub fn skim(&self, bytes: &[u8], at: usize, passes: impl Fn(CommandId, Prefixes<'_>) -> bool) -> usize {
-        let commands = self.commands.get(at..).unwrap_or_default().iter();
-        let mut prefixes = commands.map(|command| (command.id, Prefixes { bytes, spans: &self.spans, command }));
-        prefixes.position(|(id, prefixes)| !passes(id, prefixes)).map_or(self.len(), |passed| at + passed)
+    pub fn skim<K>(
+        &self,
+        bytes: &[u8],
+        at: usize,
+        known: impl Fn(CommandId) -> Option<K>,
+        passes: impl Fn(&K, Prefixes<'_>) -> bool,
+    ) -> usize {
+        let bytes = if self.arena.is_empty() { bytes } else { &[] };
+        // Most are what the one before them is.
+        let mut last = None;
+        let mut commands = self.commands.get(at..).unwrap_or_default().iter();
+        let mut is_passed = |command: &Command| {
+            if !matches!(&last, Some((id, _)) if *id == command.id) {
+                last = known(command.id).map(|known| (command.id, known));
+            }
+            last.as_ref().is_some_and(|(_, known)| passes(known, Prefixes { bytes, spans: &self.spans, command }))
+        };
+        commands.position(|command| !is_passed(command)).map_or(self.len(), |passed| at + passed)
     }
 
     /// Everything is read again, from bytes in which further commands that wait have come to stand before the one at `place`.

@@ -191,9 +191,10 @@ impl Sequencer {
             Some(id) => self.trackers.get(self.place_of(id)).map_or(0, |tracker| tracker.takes_unread(most)),
             None => most,
         };
-        let plain = Slot::plain_run(head, tracker, most as usize);
-        // The ring goes on at its other end.
-        let wrapped = if plain == head.len() { Slot::plain_run(tail, tracker, most as usize - plain) } else { 0 };
+        let most = most as usize;
+        let plain = Slot::plain_run(head, tracker, most);
+        // The ring may go on at its other end.
+        let wrapped = if plain < most && plain == head.len() { Slot::plain_run(tail, tracker, most - plain) } else { 0 };
         (plain + wrapped) as u32
     }
 

@@ -60,6 +60,27 @@ pub(super) struct ByCommand {
     bloom_filter: BloomFilter,
 }
 
+/// What can be said at once of the requests of one command.
+#[derive(Clone, Copy, Debug)]
+pub struct Glance<'p> {
+    /// 0 where no rule can be about them.
+    list: u16,
+    first: u8,
+    mask: u64,
+    bloom_filter: &'p BloomFilter,
+}
+
+impl Glance<'_> {
+    /// False only where [`Policy::may_match`](super::Policy::may_match) is; `opening` gives the first eight bytes of the argument
+    /// at a place as a little-endian number, with whatever stands behind it; any number where there is none, `None` where that
+    /// takes more than a look.
+    #[inline]
+    pub fn might_match(&self, opening: impl FnOnce(usize) -> Option<u64>) -> bool {
+        let may_pass = |opening| self.bloom_filter.passes(self.list, self.mask, opening);
+        self.list > 0 && opening(self.first.into()).is_none_or(may_pass)
+    }
+}
+
 /// What is known of one command.
 #[derive(Clone, Copy, Debug, Default)]
 struct Entry {
@@ -112,13 +133,11 @@ impl ByCommand {
         self.of(id).is_some_and(|(rules, first)| rules.prefixes.any(argument(first)))
     }
 
-    /// False only where [`Self::may_match`] is, and at once; `opening` gives the first eight bytes of the argument at a place
-    /// with whatever stands behind it, any number where there is none, `None` where that takes more than a look.
+    /// What can be said of requests of a command at once; none where that is nothing.
     #[inline]
-    pub(super) fn might_match(&self, id: CommandId, opening: impl FnOnce(usize) -> Option<u64>) -> bool {
-        let Some(entry) = self.of.get(id.index()) else { return true };
-        entry.rules > 0
-            && opening(entry.first.into()).is_none_or(|opening| self.bloom_filter.passes(entry.rules, entry.mask, opening))
+    pub(super) fn glance(&self, id: CommandId) -> Option<Glance<'_>> {
+        let Entry { rules, first, mask } = *self.of.get(id.index())?;
+        Some(Glance { list: rules, first, mask, bloom_filter: &self.bloom_filter })
     }
 
     /// Whether some rule can be about a request that has begun, as far as its arguments have come.

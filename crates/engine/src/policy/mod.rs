@@ -39,6 +39,7 @@ use std::time::Duration;
 
 use crate::command::{CommandId, Table};
 
+pub use by_command::Glance;
 pub use compile::slots::{self, Sharing};
 pub use compile::{RuleError, compile};
 pub use compress::CompressRule;
@@ -171,13 +172,10 @@ impl Policy {
         self.all.may_match(id, argument)
     }
 
-    /// The same, said at once and not of all requests: false only where [`Self::may_match`] is.
-    ///
-    /// `opening` gives the first eight bytes of the argument at a place as a little-endian number, with whatever stands
-    /// behind it; any number where there is none, `None` where that takes more than a look.
+    /// What can be said of requests of a command at once; none where that is nothing.
     #[inline]
-    pub fn might_match(&self, id: CommandId, opening: impl FnOnce(usize) -> Option<u64>) -> bool {
-        self.all.might_match(id, opening)
+    pub fn glance(&self, id: CommandId) -> Option<Glance<'_>> {
+        self.all.glance(id)
     }
 
     /// Whether no rule has anything to say about any request.

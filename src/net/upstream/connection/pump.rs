@@ -189,7 +189,7 @@ impl Link {
         let state = &mut *state;
         let again = self.shared.get();
         ready!(self.poll_write_pipe(state, stream, cx))?;
-        let end = self.may_write(state);
+        let end = if state.out_at < state.out.len() { self.may_write(state) } else { state.out_at };
         while state.out_at < end {
             let Poll::Ready(written) = Pin::new(&mut *stream).poll_write(cx, &state.out[state.out_at..end]) else {
                 state.forget_written_front(again);

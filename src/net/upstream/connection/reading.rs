@@ -68,10 +68,17 @@ impl Reading {
         cx: &mut TaskContext<'_>,
     ) -> Poll<io::Result<usize>> {
         if self.buffer.capacity() == 0 {
+            // Every other time nothing has come: no buffer is taken for that.
+            if !stream.may_read(cx) {
+                return Poll::Pending;
+            }
             self.buffer = context.read_buffers.take();
         }
         self.buffer.reserve(if self.is_inside_large() { LARGE_READ_BYTES } else { READ_BYTES / 4 });
-        let read = poll_read_buf(Pin::new(stream), cx, &mut self.buffer);
+        let read = match stream.try_read(&mut self.buffer) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => poll_read_buf(Pin::new(stream), cx, &mut self.buffer),
+            read => Poll::Ready(read),
+        };
         if read.is_pending() && self.buffer.is_empty() {
             self.finish(context);
         }

@@ -129,16 +129,36 @@ fn what_arguments_begin_with_is_told_where_it_lies_in_the_buffer() {
     let bytes = b"GET inline\r\n*2\r\n$3\r\nGET\r\n$9\r\nuser:1000\r\n*2\r\n$3\r\nGET\r\n$1\r\nk\r\n";
     let (mut batch, mut parser) = (Batch::default(), parser());
     assert_eq!(batch.parse(&mut parser, &table, bytes, usize::MAX), Tail::Clean);
-    let expected = [None, Some(u64::from_le_bytes(*b"user:100")), Some(u64::from_le_bytes(*b"k\r\n\0\0\0\0\0"))];
     let said = std::cell::RefCell::new(Vec::new());
-    let note = |_, prefixes: Prefixes<'_>| {
+    let note = |(): &(), prefixes: Prefixes<'_>| {
         said.borrow_mut().push(prefixes.at(1));
         true
     };
-    assert_eq!(batch.skim(bytes, 0, note), 3);
-    assert_eq!(*said.borrow(), expected);
-    assert_eq!(batch.skim(bytes, 1, |_, prefixes| prefixes.at(1) == expected[1]), 2, "the first that does not pass");
-    assert_eq!(batch.skim(bytes, 3, |_, _| false), 3);
+    assert_eq!(batch.skim(bytes, 0, |_| Some(()), note), 3);
+    assert_eq!(said.take(), [None; 3], "one was sent inline, and does not lie there");
+    batch.consume(3);
+    let bytes = &bytes[12..];
+    assert_eq!(batch.parse(&mut parser, &table, bytes, usize::MAX), Tail::Clean);
+    let expected = [Some(u64::from_le_bytes(*b"user:100")), Some(u64::from_le_bytes(*b"k\r\n\0\0\0\0\0"))];
+    assert_eq!(batch.skim(bytes, 0, |_| Some(()), note), 2);
+    assert_eq!(said.take(), expected);
+    let is_first = |(): &(), prefixes: Prefixes<'_>| prefixes.at(1) == expected[0];
+    assert_eq!(batch.skim(bytes, 0, |_| Some(()), is_first), 1, "the first that does not pass");
+    assert_eq!(batch.skim(bytes, 0, |_| None, is_first), 0);
+    assert_eq!(batch.skim(bytes, 2, |_| None, is_first), 2);
+}
+
+#[test]
+fn what_a_command_is_matters_of_each() {
+    let table = Table::builtin();
+    let bytes = b"GET a\r\nGET b\r\nSET a v\r\nDEL a\r\n";
+    let (mut batch, mut parser) = (Batch::default(), parser());
+    assert_eq!(batch.parse(&mut parser, &table, bytes, usize::MAX), Tail::Clean);
+    let skim = |known: &[&str]| {
+        let known = |id| known.contains(&table.spec(id).name()).then_some(id);
+        batch.skim(bytes, 0, known, |id, _| table.spec(*id).name() != "del")
+    };
+    assert_eq!([skim(&["set"]), skim(&["get"]), skim(&["get", "set"]), skim(&["get", "set", "del"])], [0, 2, 3, 3]);
 }
 
 #[test]

@@ -45,12 +45,12 @@ fn is_engaged(session: &Session) -> bool {
 
 /// The first command from `at` on of which more than a look has to tell whether it is without rules.
 fn skim(table: &Table, policy: &Policy, batch: &Batch, bytes: &[u8], at: usize) -> usize {
-    let passes = |id| table.spec(id).is_ordinary();
+    let is_ordinary = |id| table.spec(id).is_ordinary();
     if policy.matches_nothing() {
-        batch.skim(bytes, at, |id, _| passes(id))
-    } else {
-        batch.skim(bytes, at, |id, prefixes| passes(id) && !policy.might_match(id, |place| prefixes.at(place)))
+        return batch.skim(bytes, at, |id| is_ordinary(id).then_some(()), |(), _| true);
     }
+    let glance = |id| if is_ordinary(id) { policy.glance(id) } else { None };
+    batch.skim(bytes, at, glance, |glance, prefixes| !glance.might_match(|place| prefixes.at(place)))
 }
 
 /// Whether the command does nothing to its connection, and no rule is about it.
