@@ -25,7 +25,8 @@ use super::{Check, Duplicate, Once, Question};
 use respguard_resp::{encode, value};
 
 /// A script that asks questions, and the same behind a look at the marker of a group that is applied once. The server hashes
-/// a script each time, in blocks of 64 bytes.
+/// a script each time, in blocks of 64 bytes, and fills up the last one, but for nine bytes, byte by byte: 55 bytes more than
+/// some blocks take the least.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Body {
     plain: &'static str,
@@ -41,14 +42,18 @@ macro_rules! body {
     };
 }
 
-/// Knows whether a key is of its type.
+/// Knows whether a key is of its type, which is where the length of what is there is a number and no table with an error. It
+/// names a question by the place of its first argument, from 1.
 const TYPES: Body = body!("scripts/types.lua");
+/// How many of its arguments are one question.
+const TYPES_ARGUMENTS: usize = 2;
 /// Knows integers too.
 const NUMBERS: Body = body!("scripts/numbers.lua");
 /// Knows every question.
 const ALL: Body = body!("scripts/all.lua");
-/// All of the assertion but the guard.
-const ASSERT_GUARD_SCRIPT: &[u8] = b"*4\r\n$4\r\nEVAL\r\n$30\r\n#!lua flags=allow-oom\nreturn 1\r\n$1\r\n1\r\n";
+/// All of the assertion but the guard. It is hashed twice: while it is queued, and when it runs.
+const ASSERT_GUARD_SCRIPT: &[u8] =
+    b"*4\r\n$4\r\nEVAL\r\n$55\r\n#!lua flags=allow-oom\nreturn 1                         \r\n$1\r\n1\r\n";
 /// Whether this user, on this server, can have guarded groups.
 const PROBE: &[u8] =
     b"#!lua flags=allow-oom,no-writes\nlocal c,k=redis.acl_check_cmd,ARGV[1] return c('SET',k,'1','PX','1') and c('WATCH',k) and c('EVAL','','1',k) and 1 or 0";
@@ -259,12 +264,14 @@ impl Preflight {
             let duplicate = self.once.as_ref().and_then(|_| Duplicate::read(reply));
             return duplicate.map_or(Verdict::Missing, Verdict::Applied);
         };
-        let (place, error) = text.split_once(' ').unwrap_or_default();
-        if place == "once" {
+        if let Some(error) = text.strip_prefix("once ") {
             return Verdict::Unasked { error: error.replace(['\r', '\n'], " ").into() };
         }
-        let place = place.parse().ok().and_then(|place: usize| self.predicted.get(place));
-        let error = error.replace(['\r', '\n'], " ");
+        let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+        let (place, error) = text.split_at(digits);
+        let per_question = if self.body == TYPES { TYPES_ARGUMENTS } else { 1 };
+        let place = place.parse().ok().and_then(|place: usize| self.predicted.get(place / per_question));
+        let error = error.trim_start().replace(['\r', '\n'], " ");
         if let Some(Predicted { member, required: Some(required), .. }) = place {
             return Verdict::Unmet { member: *member, required: format!("{required}, which may not be asked: {error}").into() };
         }

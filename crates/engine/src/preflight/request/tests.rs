@@ -34,6 +34,25 @@ fn the_shortest_script_is_sent() {
 }
 
 #[test]
+fn the_scripts_that_are_sent_most_often_are_hashed_without_filling_up_a_block() {
+    let assertion = String::from_utf8(assert_guard(b"g")).expect("text");
+    let script = assertion.split("\r\n").nth(4).expect("behind its name");
+    for script in [TYPES.plain, script] {
+        assert_eq!(script.len() % 64, 55, "{script}");
+    }
+    assert!(assertion.contains(&format!("\r\n${}\r\n{script}\r\n", script.len())), "{assertion}");
+}
+
+#[test]
+fn a_question_about_a_type_is_named_by_the_place_of_its_first_argument() {
+    let preflight = Preflight::new(&[is_hash(b"h"), Check { member: 2, ..is_hash(b"k") }]);
+    let fails = |member| Verdict::Fails { member, error: "NOPERM 2 no".into() };
+    assert_eq!([preflight.verdict(b"$12\r\n1NOPERM 2 no\r\n"), preflight.verdict(b"$12\r\n3NOPERM 2 no\r\n")], [fails(1), fails(2)]);
+    let once = preflight.once(Some(Once { marker: b"m".to_vec(), lifetime: Default::default() }));
+    assert_eq!(once.verdict(b"$7\r\nonce no\r\n"), Verdict::Unasked { error: "no".into() });
+}
+
+#[test]
 fn a_verdict_names_the_member_and_redis_own_error() {
     let integer = Check { member: 3, key: b"n", question: Question::Integer { above: 5, below: 5 } };
     let preflight = Preflight::new(&[is_hash(b"h"), integer]);
