@@ -54,12 +54,8 @@ impl Exchange {
         let once = once.map(|(once, id)| (Injected { behind: 0, request: once.mark(&id), ttl_fix: None }, id));
         let (mark_once, id) = once.unzip();
         let mut all: SmallVec<[Injected; 2]> = SmallVec::new();
-        all.push(first);
-        mark_once.into_iter().for_each(|own| all.push(own));
-        injected.into_iter().for_each(|own| all.push(own));
-        last.into_iter().chain(finish).for_each(|own| all.push(own));
-        let injected = all;
-        let parts = sending.transaction(commands, &injected);
+        std::iter::once(first).chain(mark_once).chain(injected).chain(last).chain(finish).for_each(|own| all.push(own));
+        let parts = sending.transaction(commands, &all);
         let room = preflight.bytes(&name) + parts.iter().map(|part| part.len()).sum::<usize>();
         let mut request = Vec::with_capacity(room);
         preflight.write(&name, &mut request);
@@ -69,7 +65,7 @@ impl Exchange {
         let (row, rule) = (self.context.metrics.group_row(index), &policy.groups()[index]);
         let expectations = sending.expectations(commands.iter().copied(), rule);
         let mut wrapped = WrappedGroup::new(row, Arc::clone(rule), members);
-        wrapped.with_injected(&injected).checked(checks).ttl_fixed(ttl_fixed);
+        wrapped.with_injected(&all).checked(checks).ttl_fixed(ttl_fixed);
         wrapped.expecting(expectations).naming(sending.keys(commands.iter().copied()));
         let replays = rule.once.as_ref().is_some_and(|once| once.on_duplicate == OnDuplicate::Replay);
         guard.send_as(name);

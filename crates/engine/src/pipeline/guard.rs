@@ -21,7 +21,7 @@ pub struct Guard {
     /// Everything that was sent for the group; empty where it is too long to be kept.
     request: Vec<u8>,
     attempts: u32,
-    /// Under which name it went out.
+    /// Under which name it went out, where it is rolled back.
     name: Vec<u8>,
     watched: bool,
     verdict: Verdict,
@@ -56,9 +56,12 @@ impl Guard {
         self.preflight.keep_too(key);
     }
 
-    /// It is sent now under this name.
+    /// It has been sent under this name.
     pub fn send_as(&mut self, name: Vec<u8>) {
-        self.name = name;
+        self.preflight.forget_questions();
+        if self.rolls_back() {
+            self.name = name;
+        }
     }
 
     /// It is a part of this request, which is sent again where another client was the reason that nothing ran.

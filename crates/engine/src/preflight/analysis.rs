@@ -43,6 +43,8 @@ pub(super) struct GroupAnalysis<'a> {
     checks: Vec<Check<'a>>,
     /// Which check asks each thing about a key.
     topics: KeyAliases<(&'a [u8], Topic<'a>)>,
+    /// No member counts a field of a hash: what fields hold does not matter.
+    ignores_fields: bool,
     /// The keys that are asked about, once so many checks are there that they may be too many.
     asked: Option<HashSet<&'a [u8]>>,
 }
@@ -52,6 +54,11 @@ impl<'a> GroupAnalysis<'a> {
     pub(super) fn begin(&mut self, member: usize, args: Args<'a>) {
         self.member = member;
         self.args = Some(args);
+    }
+
+    /// None of the members to come depends on what a field holds.
+    pub(super) fn ignore_fields(&mut self) {
+        self.ignores_fields = true;
     }
 
     pub(super) fn into_checks(self) -> Vec<Check<'a>> {
@@ -246,6 +253,9 @@ impl<'a> GroupAnalysis<'a> {
 
     /// A field of the hash is written, removed or, under a condition, written.
     pub(super) fn field(&mut self, at: usize, field: &'a [u8], value: Option<&'a [u8]>, conditional: bool) -> Result<(), Fault> {
+        if self.ignores_fields {
+            return Ok(());
+        }
         let key_state = self.key_state_at(at)?;
         let written = value.map_or(Value::ABSENT, Value::Written);
         let known = key_state.field_mut(field);

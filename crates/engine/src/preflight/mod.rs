@@ -100,6 +100,9 @@ pub fn examine_required<'a>(
     if !required.is_empty() {
         require(&mut analysis, table, members.clone(), required)?;
     }
+    if !members.clone().any(|(id, _)| table::counts_field(table.spec(id))) {
+        analysis.ignore_fields();
+    }
     examine_in(&mut analysis, table, members)?;
     Ok(analysis.into_checks())
 }

@@ -271,6 +271,11 @@ impl Preflight {
         }
     }
 
+    /// They have been sent: only what their answers mean is still needed.
+    pub fn forget_questions(&mut self) {
+        (self.texts, self.first) = (Bulks::default(), 0..0);
+    }
+
     /// Reads what the script has answered.
     pub fn verdict(&self, reply: &[u8]) -> Verdict {
         if let Some(number) = value::integer(reply) {
