@@ -15,7 +15,7 @@
 mod questions;
 
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use smallvec::SmallVec;
 
@@ -38,30 +38,36 @@ enum Script {
     All,
 }
 
-/// A script that asks questions, and the same behind a look at the marker of a group that is applied once. The server hashes
-/// a script each time, in blocks of 64 bytes, and fills up the last one, but for nine bytes, byte by byte: 55 bytes more than
-/// some blocks take the least.
-struct Body {
-    plain: &'static str,
-    once: &'static str,
+/// `EVAL`, a script that asks questions, and the number of its keys as they go on the wire; and the same behind a look at the
+/// marker of a group that is applied once. The server hashes a script each time, in blocks of 64 bytes, and fills up the last
+/// one, but for nine bytes, byte by byte: 55 bytes more than some blocks take the least.
+struct Evals {
+    plain: Vec<u8>,
+    once: Vec<u8>,
 }
 
-macro_rules! body {
+macro_rules! evals {
     ($file:literal) => {
-        Body {
-            plain: concat!("#!lua flags=allow-oom\n", include_str!($file)),
-            once: concat!("#!lua flags=allow-oom\n", include_str!("scripts/once.lua"), include_str!($file)),
-        }
+        LazyLock::new(|| Evals {
+            plain: words(&["EVAL", concat!("#!lua flags=allow-oom\n", include_str!($file)), "1"]),
+            once: words(&[
+                "EVAL",
+                concat!("#!lua flags=allow-oom\n", include_str!("scripts/once.lua"), include_str!($file)),
+                "2",
+            ]),
+        })
     };
 }
 
 /// A key is of its type where the length of what is there is a number, and no table with an error. The script names a question by
 /// the place of its first argument, from 1.
-static TYPES: Body = body!("scripts/types.lua");
+static TYPES: LazyLock<Evals> = evals!("scripts/types.lua");
 /// How many of its arguments are one question.
 const TYPES_ARGUMENTS: usize = 2;
-static NUMBERS: Body = body!("scripts/numbers.lua");
-static ALL: Body = body!("scripts/all.lua");
+static NUMBERS: LazyLock<Evals> = evals!("scripts/numbers.lua");
+static ALL: LazyLock<Evals> = evals!("scripts/all.lua");
+/// The word as it goes on the wire.
+const WATCH: &[u8] = b"$5\r\nWATCH\r\n";
 /// All of the assertion but the guard. It is hashed twice: while it is queued, and when it runs.
 const ASSERT_GUARD_SCRIPT: &[u8] =
     b"*4\r\n$4\r\nEVAL\r\n$55\r\n#!lua flags=allow-oom\nreturn 1                         \r\n$1\r\n1\r\n";
@@ -237,10 +243,10 @@ impl Preflight {
 
     /// About how many bytes are sent before MULTI, behind a guard of this name.
     pub fn bytes(&self, guard: &[u8]) -> usize {
-        let body = self.script.body();
-        let script = if self.once.is_some() { body.once } else { body.plain };
+        let evals = self.script.evals();
+        let eval = if self.once.is_some() { &evals.once } else { &evals.plain };
         let kept = if self.rollback.is_some() { ROLLBACK_BYTES } else { 0 };
-        script.len() + self.texts.bytes.len() + 2 * guard.len() + FRAMING_BYTES + kept
+        eval.len() + self.texts.bytes.len() + 2 * guard.len() + FRAMING_BYTES + kept
     }
 
     /// What is sent before MULTI.
@@ -258,16 +264,15 @@ impl Preflight {
 
     fn write_questions(&self, guard: &[u8], out: &mut Vec<u8>) {
         let (keys, asked) = self.texts.parts(self.asks_from);
-        let body = self.script.body();
-        match &self.once {
-            None => {
-                keys.write_behind(&[b"WATCH", guard], out);
-                asked.write_behind(&[b"EVAL", body.plain.as_bytes(), b"1", guard], out);
-            }
-            Some(once) => {
-                keys.write_behind(&[b"WATCH", guard, once.marker()], out);
-                asked.write_behind(&[b"EVAL", body.once.as_bytes(), b"2", guard, once.marker()], out);
-            }
+        let (marker, evals) = (self.once.as_deref().map(Once::marker), self.script.evals());
+        let eval = if marker.is_some() { &evals.once } else { &evals.plain };
+        let own = 1 + usize::from(marker.is_some());
+        for (words, first, others) in [(1, WATCH, keys), (3, eval, asked)] {
+            encode::array_header(out, words + own + others.len());
+            out.extend_from_slice(first);
+            encode::bulk(out, guard);
+            marker.into_iter().for_each(|marker| encode::bulk(out, marker));
+            others.write(out);
         }
     }
 
@@ -328,6 +333,12 @@ pub fn assert_guard(guard: &[u8]) -> Vec<u8> {
     request
 }
 
+fn words(words: &[&str]) -> Vec<u8> {
+    let mut wire = Vec::new();
+    words.iter().for_each(|word| encode::bulk(&mut wire, word.as_bytes()));
+    wire
+}
+
 impl Script {
     /// The shortest that knows all the questions: the server hashes it each time.
     fn of(checks: &[Check<'_>]) -> Script {
@@ -339,7 +350,7 @@ impl Script {
         checks.iter().map(of).max().unwrap_or(Script::Types)
     }
 
-    fn body(self) -> &'static Body {
+    fn evals(self) -> &'static Evals {
         match self {
             Script::Types => &TYPES,
             Script::Numbers => &NUMBERS,
