@@ -103,11 +103,14 @@ impl Pattern {
     /// After a mismatch `bound` may hold captures of the failed attempt.
     #[inline]
     pub fn matches<'a>(&self, argument: &'a [u8], bound: &mut Bindings<'a>) -> bool {
+        let Some(rest) = behind_prefix(argument, &self.prefix) else {
+            return false;
+        };
         match self.shape {
             Shape::Any => true,
-            Shape::Literal => argument == &*self.prefix,
-            Shape::Open(wild) => behind_prefix(argument, &self.prefix).is_some_and(|rest| wild.bind(rest, bound)),
-            Shape::Steps => behind_prefix(argument, &self.prefix).is_some_and(|rest| self.steps_match(rest, bound)),
+            Shape::Literal => rest.is_empty(),
+            Shape::Open(wild) => wild.bind(rest, bound),
+            Shape::Steps => self.steps_match(rest, bound),
         }
     }
 

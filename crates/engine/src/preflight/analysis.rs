@@ -61,8 +61,8 @@ impl<'a> GroupAnalysis<'a> {
         self.ignores_fields = true;
     }
 
-    pub(super) fn into_checks(self) -> Vec<Check<'a>> {
-        self.checks
+    pub(super) fn take_checks(&mut self) -> Vec<Check<'a>> {
+        std::mem::take(&mut self.checks)
     }
 
     /// A rule requires something of the key, as it is before all members.

@@ -104,7 +104,7 @@ pub fn examine_required<'a>(
         analysis.ignore_fields();
     }
     examine_in(&mut analysis, table, members)?;
-    Ok(analysis.into_checks())
+    Ok(analysis.take_checks())
 }
 
 /// What a rule requires, and nothing else: for members of which nothing need be predicted.
@@ -118,7 +118,7 @@ pub fn only_required<'a>(
 ) -> Result<Vec<Check<'a>>, Refusal> {
     let mut analysis = GroupAnalysis::default();
     require(&mut analysis, table, members, required)?;
-    Ok(analysis.into_checks())
+    Ok(analysis.take_checks())
 }
 
 fn require<'a>(

@@ -97,7 +97,7 @@ pub struct Preflight {
     asks_from: Mark,
     /// Where the first key lies within.
     first: Range<usize>,
-    predicted: SmallVec<[Predicted; 4]>,
+    predicted: SmallVec<[Predicted; 2]>,
 }
 
 /// What a wrong answer to one question means.
@@ -155,8 +155,8 @@ const FRAMES: u32 = 2;
 
 impl Preflight {
     /// Behind a look at the marker of a group that is applied once.
-    pub fn once(self, once: Option<Once>) -> Preflight {
-        Preflight { once: once.map(Box::new), ..self }
+    pub fn set_once(&mut self, once: Option<Once>) {
+        self.once = once.map(Box::new);
     }
 
     /// That the group is applied once.
@@ -165,8 +165,8 @@ impl Preflight {
     }
 
     /// Before what keeps the group's keys, so that they can be put back.
-    pub fn rollback(self, rollback: Option<Rollback>) -> Preflight {
-        Preflight { rollback: rollback.map(Box::new), ..self }
+    pub fn set_rollback(&mut self, rollback: Rollback) {
+        self.rollback = Some(Box::new(rollback));
     }
 
     /// What puts the group's keys back.
@@ -206,6 +206,16 @@ impl Preflight {
             Some(0) => Answer::Watch,
             Some(_) => Answer::Begun,
         }
+    }
+
+    /// For these checks, behind a look at the marker; none where nothing is asked.
+    pub fn of(checks: &[Check<'_>], once: Option<Once>) -> Option<Preflight> {
+        if checks.is_empty() && once.is_none() {
+            return None;
+        }
+        let mut preflight = Preflight::new(checks);
+        preflight.set_once(once);
+        Some(preflight)
     }
 
     /// For at least one check, unless the group is applied once or rolled back.

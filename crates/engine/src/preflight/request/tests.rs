@@ -46,14 +46,14 @@ fn the_scripts_that_are_sent_most_often_are_hashed_without_filling_up_a_block() 
 
 #[test]
 fn a_question_about_a_type_is_named_by_the_place_of_its_first_argument() {
-    let preflight = Preflight::new(&[is_hash(b"h"), Check { member: 2, ..is_hash(b"k") }]);
+    let mut preflight = Preflight::new(&[is_hash(b"h"), Check { member: 2, ..is_hash(b"k") }]);
     let fails = |member| Verdict::Fails { member, error: "NOPERM 2 no".into() };
     assert_eq!(
         [preflight.verdict(b"$12\r\n1NOPERM 2 no\r\n"), preflight.verdict(b"$12\r\n3NOPERM 2 no\r\n")],
         [fails(1), fails(2)]
     );
-    let once = preflight.once(Some(Once { marker: b"m".to_vec(), lifetime: Default::default() }));
-    assert_eq!(once.verdict(b"$7\r\nonce no\r\n"), Verdict::Unasked { error: "no".into() });
+    preflight.set_once(Some(Once { marker: b"m".to_vec(), lifetime: Default::default() }));
+    assert_eq!(preflight.verdict(b"$7\r\nonce no\r\n"), Verdict::Unasked { error: "no".into() });
 }
 
 #[test]
