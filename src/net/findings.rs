@@ -8,7 +8,7 @@ use crate::net::recheck::{Recheck, violation};
 use crate::net::upstream::lane::{Lane, TtlFixPermission};
 use crate::telemetry::compressed;
 use crate::telemetry::label::{RetryKind, TtlOutcome};
-use respguard_engine::pipeline::finding::{Finding, Resolution, TtlState};
+use respguard_engine::pipeline::finding::{Finding, Outcome, Resolution, TtlState};
 use respguard_engine::pipeline::permission::Permission;
 use respguard_engine::pipeline::probe::Probe;
 use respguard_engine::pipeline::violation::Kind;
@@ -20,12 +20,7 @@ pub fn conclude(context: &Rc<Context>, peer: &str, lane: &Rc<Lane>, found: &mut 
     for finding in found.drain(..) {
         match finding {
             Finding::Violation(violation) => context.reporter.violation(violation, &peer),
-            Finding::Group { index, outcome } => {
-                context.metrics.group(index, outcome);
-                if let Some(read_at) = context.answering.get() {
-                    context.metrics.observe_group(index, clock::now().saturating_duration_since(read_at));
-                }
-            }
+            Finding::Group { index, outcome } => conclude_group(context, index, outcome),
             Finding::PartialFailure(place) => context.metrics.partial_failure(place),
             Finding::Ttl { probe, state } => conclude_ttl(context, peer, lane, probe, state),
             Finding::TtlFixRefused { permission, rule } => stop_ttl_fix(context, lane, permission, &rule),
@@ -51,6 +46,14 @@ pub fn conclude(context: &Rc<Context>, peer: &str, lane: &Rc<Lane>, found: &mut 
         }
     }
     close
+}
+
+/// Counts what has become of a group, by its row.
+pub fn conclude_group(context: &Context, index: usize, outcome: Outcome) {
+    context.metrics.group(index, outcome);
+    if let Some(read_at) = context.answering.get() {
+        context.metrics.observe_group(index, clock::now().saturating_duration_since(read_at));
+    }
 }
 
 fn conclude_ttl(context: &Rc<Context>, peer: &str, lane: &Rc<Lane>, probe: Probe, state: TtlState) {

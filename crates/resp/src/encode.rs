@@ -113,6 +113,11 @@ fn head(out: &mut Vec<u8>, kind: u8, count: usize) {
     if count < 100 {
         return out.extend_from_slice(&[kind, b'0' + (count / 10) as u8, b'0' + (count % 10) as u8, b'\r', b'\n']);
     }
+    long_head(out, kind, count);
+}
+
+#[inline(never)]
+fn long_head(out: &mut Vec<u8>, kind: u8, count: usize) {
     out.push(kind);
     digits(out, count as u64);
     out.extend_from_slice(b"\r\n");

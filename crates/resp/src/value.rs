@@ -40,8 +40,13 @@ pub fn is_null(frame: &[u8]) -> bool {
     matches!(own(frame), b"_\r\n" | b"$-1\r\n" | b"*-1\r\n")
 }
 
-/// The frame itself, behind its attributes and the pushes that came in between.
-fn own(mut frame: &[u8]) -> &[u8] {
+/// The frame itself, behind its attributes and the pushes that came in between: most have neither.
+#[inline]
+fn own(frame: &[u8]) -> &[u8] {
+    if matches!(frame.first(), Some(b'|' | b'>')) { behind_others(frame) } else { frame }
+}
+
+fn behind_others(mut frame: &[u8]) -> &[u8] {
     loop {
         frame = skip_attributes(frame);
         if frame.first() != Some(&b'>') {

@@ -13,7 +13,7 @@ use crate::net::upstream::Recipient;
 use respguard_engine::link::owed::Owed;
 use respguard_engine::link::times::Times;
 use respguard_engine::pipeline::finding::{Fault, Finding, Outcome};
-use respguard_engine::pipeline::group::{Members, WrappedGroup};
+use respguard_engine::pipeline::group::WrappedGroup;
 use respguard_engine::pipeline::guard::Guard;
 use respguard_engine::pipeline::in_doubt::mark;
 use respguard_engine::pipeline::plan::Added;
@@ -33,10 +33,9 @@ impl Exchange {
         Added { injected, rule: ttl_fixed, checks }: Added,
         resolved: Option<Marked>,
     ) {
-        let Sending { link, policy, batch, .. } = *sending;
+        let Sending { link, policy, .. } = *sending;
         let timing = sending.timing_of(commands);
-        let members: Members = commands.iter().map(|&at| batch.id(at)).collect();
-        members.iter().for_each(|id| self.context.metrics.command(id.index()));
+        let members = self.count_members(sending, commands);
         let name = self.context.guards.next(&policy.guard_prefix, guard.preflight().key());
         let count = u32::try_from(commands.len()).unwrap_or(u32::MAX);
         let mark = resolved.as_ref().map(|(marker, _)| mark(marker, timing.request_timeout));
@@ -54,9 +53,9 @@ impl Exchange {
         let once = preflight.is_once().map(|once| (once, self.context.guards.id()));
         let once = once.map(|(once, id)| (Injected { behind: 0, request: once.mark(&id), ttl_fix: None }, id));
         let (mark_once, id) = once.unzip();
-        let injected: SmallVec<[_; 2]> =
-            std::iter::once(first).chain(mark_once).chain(injected).chain(last).chain(finish).collect();
-        let parts = sending.transaction(commands, &injected);
+        let mut all: SmallVec<[Injected; 2]> = SmallVec::new();
+        std::iter::once(first).chain(mark_once).chain(injected).chain(last).chain(finish).for_each(|own| all.push(own));
+        let parts = sending.transaction(commands, &all);
         let room = preflight.bytes(&name) + parts.iter().map(|part| part.len()).sum::<usize>();
         let mut request = Vec::with_capacity(room);
         preflight.write(&name, &mut request);
@@ -66,7 +65,7 @@ impl Exchange {
         let (row, rule) = (self.context.metrics.group_row(index), &policy.groups()[index]);
         let expectations = sending.expectations(commands.iter().copied(), rule);
         let mut wrapped = WrappedGroup::new(row, Arc::clone(rule), members);
-        wrapped.with_injected(&injected).checked(checks).ttl_fixed(ttl_fixed);
+        wrapped.with_injected(&all).checked(checks).ttl_fixed(ttl_fixed);
         wrapped.expecting(expectations).naming(sending.keys(commands.iter().copied()));
         let replays = rule.once.as_ref().is_some_and(|once| once.on_duplicate == OnDuplicate::Replay);
         guard.send_as(name);

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::{End, Exchange, State, Waiting};
 use crate::net::clock;
-use crate::net::findings::conclude;
+use crate::net::findings::{conclude, conclude_group};
 use crate::net::splice::Fill;
 use crate::net::upstream::connection::Link;
 use crate::net::upstream::{Admitted, AdmittedPlain, Recipient};
@@ -61,6 +61,12 @@ impl Exchange {
     }
 
     fn report_found(&self, state: &mut State) -> bool {
+        // Most often it is a group, of which there is nothing else to say.
+        if let [Finding::Group { index, outcome }] = state.found[..] {
+            state.found.clear();
+            conclude_group(&self.context, index, outcome);
+            return false;
+        }
         self.forget_lost_guards(&state.found);
         self.follow_ups.keep(&mut state.found);
         self.count_violations(&state.found);

@@ -115,6 +115,9 @@ impl Sending<'_> {
 
     /// What the rule of the group formed by these commands expects of their replies.
     pub(super) fn expectations(&self, commands: impl Iterator<Item = usize> + Clone, rule: &Group) -> Option<Box<Expectations>> {
+        if !rule.expects_replies() {
+            return None;
+        }
         let member = |at| Member { id: self.batch.id(at), args: self.batch.args(self.bytes, at) };
         let expectations = Expectations::of(rule, self.table, &mut |i| commands.clone().nth(i).map(member))?;
         let is_turned = |(_, at): &(usize, usize)| self.turned.iter().any(|(turned, _)| turned == at);
@@ -190,6 +193,17 @@ impl Exchange {
         is_first && self.context.health.refuses() && !state.session.affinity.is_pinned()
     }
 
+    /// The commands of a group, which are counted now.
+    pub(super) fn count_members(&self, sending: &Sending<'_>, commands: &[usize]) -> Members {
+        let mut members = Members::with_capacity(commands.len());
+        for &at in commands {
+            let id = sending.batch.id(at);
+            self.context.metrics.command(id.index());
+            members.push(id);
+        }
+        members
+    }
+
     pub(super) fn send_group(
         self: &Rc<Self>,
         sending: &Sending<'_>,
@@ -198,12 +212,9 @@ impl Exchange {
         Added { mut injected, rule: ttl_fixed, checks }: Added,
         resolved: Option<Marked>,
     ) {
-        let Sending { link, batch, .. } = *sending;
+        let link = sending.link;
         let timing = sending.timing_of(commands);
-        let members: Members = commands.iter().map(|&at| batch.id(at)).collect();
-        for id in &members {
-            self.context.metrics.command(id.index());
-        }
+        let members = self.count_members(sending, commands);
         let mut state = self.state.borrow_mut();
         if let Some((marker, _)) = &resolved {
             let behind = u32::try_from(members.len()).unwrap_or(u32::MAX);

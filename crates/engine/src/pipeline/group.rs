@@ -143,7 +143,10 @@ impl WrappedGroup {
     /// The group with commands of our own between its members, in the order of the wire.
     #[inline]
     pub fn with_injected(&mut self, injected: &[Injected]) -> &mut WrappedGroup {
-        self.own = (0..).zip(injected).map(|(before, own)| own.behind + before).collect();
+        if injected.is_empty() {
+            return self;
+        }
+        (0..).zip(injected).for_each(|(before, own)| self.own.push(own.behind + before));
         if injected.iter().any(|own| own.ttl_fix.is_some()) {
             let given_ttls = self.own.iter().zip(injected).filter_map(|(&place, own)| GivenTtl::new(place, own.ttl_fix.clone()?));
             self.given_ttls = given_ttls.collect();

@@ -9,6 +9,8 @@ use respguard_resp::{Protocol, encode, value};
 
 /// How often a group is sent at most while other clients change its keys.
 const ATTEMPTS_MAX: u32 = 3;
+/// What WATCH and the questions are answered where nothing is wrong.
+const FINE: &[u8] = b"+OK\r\n:0\r\n";
 
 /// What precedes a group's transaction, and what it said.
 #[derive(Debug)]
@@ -19,7 +21,7 @@ pub struct Guard {
     /// Everything that was sent for the group; empty where it is too long to be kept.
     request: Vec<u8>,
     attempts: u32,
-    /// Under which name it went out.
+    /// Under which name it went out, where it is rolled back.
     name: Vec<u8>,
     watched: bool,
     verdict: Verdict,
@@ -54,9 +56,12 @@ impl Guard {
         self.preflight.keep_too(key);
     }
 
-    /// It is sent now under this name.
+    /// It has been sent under this name.
     pub fn send_as(&mut self, name: Vec<u8>) {
-        self.name = name;
+        self.preflight.forget_questions();
+        if self.rolls_back() {
+            self.name = name;
+        }
     }
 
     /// It is a part of this request, which is sent again where another client was the reason that nothing ran.
@@ -99,6 +104,16 @@ impl Guard {
         if value::is_error(frame) {
             self.error.get_or_insert_with(|| frame.into());
         }
+    }
+
+    /// Takes the answers to WATCH and to the questions at the beginning of `bytes`, where both have come and nothing is wrong: how
+    /// many they are, and their bytes.
+    pub(super) fn take_fine(&mut self, answered: u32, bytes: &[u8]) -> (u32, usize) {
+        if answered > 0 || self.rolls_back() || !bytes.starts_with(FINE) {
+            return (0, 0);
+        }
+        self.verdict = Verdict::Fine;
+        (self.frames_in_front(), FINE.len())
     }
 
     /// What was asked before comes first.
@@ -286,6 +301,24 @@ mod tests {
         sent.admit(FINE).admit(APPLIED);
         assert_eq!((sent.text(), sent.outcome()), (":1\r\n:7\r\n".to_owned(), Some(Outcome::Applied)));
         assert!(sent.slots.is_empty() && sent.slots.is_drained());
+    }
+
+    #[test]
+    fn answers_that_say_that_nothing_is_wrong_are_taken_together_with_those_behind_them() {
+        let taken = |answers: &str| Sent::new().slots.take_queued(Seq::default(), answers.as_bytes());
+        assert_eq!(taken(FINE), (6, FINE.len()));
+        assert_eq!(taken("+OK\r\n:0\r\n+O"), (2, 9));
+        for other in ["+OK\r\n:0", "+OK\r\n:6\r\n+OK\r\n", "-NOPERM no\r\n:0\r\n"] {
+            assert_eq!(taken(other), (0, 0), "{other:?}");
+        }
+        let mut sent = Sent::new();
+        sent.slots.take_queued(sent.group, FINE.as_bytes());
+        sent.admit(APPLIED);
+        assert_eq!((sent.text(), sent.outcome()), (":1\r\n:7\r\n".to_owned(), Some(Outcome::Applied)));
+        let mut sent = Sent::new();
+        sent.slots.take_queued(sent.group, FINE.as_bytes());
+        sent.admit(NULL);
+        assert_eq!(sent.slots.take_again(), Some((&b"again"[..], Owed::request(Seq::default(), 7))), "others changed its keys");
     }
 
     #[test]

@@ -213,8 +213,13 @@ impl Sequencer {
         let group = Role::Group(self.group_pool.place(GroupSlot { group, apart, replies: Vec::new() }));
         let place = |member: usize| reserved.map(|seqs| seqs[member]);
         let seq = self.put(place(0), group, CommandId::UNKNOWN, None);
-        for member in 1..members {
-            self.put(place(member), Role::Member, CommandId::UNKNOWN, None);
+        if reserved.is_none() && self.reply_mode == ReplyMode::On {
+            let member = |_| Slot { role: Role::Member, command: CommandId::UNKNOWN, tracker: None, silent: false };
+            self.queue.extend((1..members).map(member));
+        } else {
+            for member in 1..members {
+                self.put(place(member), Role::Member, CommandId::UNKNOWN, None);
+            }
         }
         if is_marked {
             self.rare.make_mut().marked.push_back(seq);

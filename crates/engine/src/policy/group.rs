@@ -98,11 +98,16 @@ impl Group {
         }
     }
 
+    /// Whether its members' replies must be certain ones, or the same.
+    pub fn expects_replies(&self) -> bool {
+        self.agree.is_some() || matches!(&self.shape, Shape::Templates(templates) if templates.expects)
+    }
+
     /// What the reply of each command of the whole group that begins at the command `at(0)` must be; empty where no
     /// member has an expectation.
     pub fn wanted<'a>(&self, table: &Table, at: Reader<'_, 'a>) -> Vec<Option<Arc<ExpectedReply>>> {
         match &self.shape {
-            Shape::Templates(templates) if templates.members.iter().any(|member| member.expected.is_some()) => {
+            Shape::Templates(templates) if templates.expects => {
                 let members = templates.trace(table, at).whole.unwrap_or_default().members(self.order).into_iter();
                 members.map(|place| templates.members.get(place)?.expected.clone()).collect()
             }
@@ -114,7 +119,7 @@ impl Group {
     /// nothing is required of any.
     pub fn requirements<'a>(&self, table: &Table, at: Reader<'_, 'a>) -> Vec<Option<Requirement<'a>>> {
         match &self.shape {
-            Shape::Templates(templates) if templates.members.iter().any(|member| member.require.is_some()) => {
+            Shape::Templates(templates) if templates.requires => {
                 let whole = templates.trace(table, at).whole.unwrap_or_default();
                 let members = whole.members(self.order).into_iter();
                 members.map(|place| Some(templates.members.get(place)?.require.as_ref()?.bind(&whole.bound))).collect()

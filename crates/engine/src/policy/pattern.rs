@@ -31,6 +31,8 @@ pub struct Pattern {
 /// What most words are, which need no steps.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Shape {
+    /// Any bytes.
+    Any,
     /// Literal text.
     Literal,
     /// Literal text, or none, and one wildcard for all behind it.
@@ -84,6 +86,7 @@ impl Pattern {
         let prefix = literals.next().unwrap_or_default().into_boxed_slice();
         let shape = match wilds[..] {
             [] => Shape::Literal,
+            [Wild::Run] if prefix.is_empty() && literals.clone().all(|literal| literal.is_empty()) => Shape::Any,
             [wild] if literals.clone().all(|literal| literal.is_empty()) => Shape::Open(wild),
             _ => Shape::Steps,
         };
@@ -104,6 +107,7 @@ impl Pattern {
             return false;
         };
         match self.shape {
+            Shape::Any => true,
             Shape::Literal => rest.is_empty(),
             Shape::Open(wild) => wild.bind(rest, bound),
             Shape::Steps => self.steps_match(rest, bound),
@@ -144,7 +148,7 @@ impl Pattern {
     /// Whether every argument matches.
     #[inline]
     pub fn is_any(&self) -> bool {
-        self.prefix.is_empty() && self.shape == Shape::Open(Wild::Run)
+        self.shape == Shape::Any
     }
 
     /// Whether a key matches, for patterns without captures.

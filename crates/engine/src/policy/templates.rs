@@ -17,6 +17,10 @@ pub(super) struct Templates {
     /// How many members there are up to the last one that is not optional.
     pub(super) required: usize,
     pub(super) names: Names,
+    /// Some member's reply must be a certain one.
+    pub(super) expects: bool,
+    /// Something is required before it runs.
+    pub(super) requires: bool,
 }
 
 impl Templates {

@@ -1,5 +1,7 @@
 //! The analysis of one group: what its members have done to their keys so far, and the checks that follow.
 
+use std::collections::HashSet;
+
 use super::fault::WRONG_TYPE;
 use super::key_aliases::KeyAliases;
 use super::key_state::{KeyState, LastId, Others};
@@ -35,12 +37,16 @@ pub(super) struct GroupAnalysis<'a> {
     args: Option<Args<'a>>,
     /// Which cell a key's name leads to: renaming moves a cell.
     names: KeyAliases<&'a [u8]>,
+    /// The name that was followed last: a command looks at its key more than once.
+    last_name: Option<(&'a [u8], usize)>,
     key_states: Vec<KeyState<'a>>,
     checks: Vec<Check<'a>>,
-    /// The keys that are asked about, and which check asks each thing about them.
-    asked: KeyAliases<&'a [u8]>,
+    /// Which check asks each thing about a key.
     topics: KeyAliases<(&'a [u8], Topic<'a>)>,
-    keys: usize,
+    /// No member counts a field of a hash: what fields hold does not matter.
+    ignores_fields: bool,
+    /// The keys that are asked about, once so many checks are there that they may be too many.
+    asked: Option<HashSet<&'a [u8]>>,
 }
 
 impl<'a> GroupAnalysis<'a> {
@@ -50,8 +56,13 @@ impl<'a> GroupAnalysis<'a> {
         self.args = Some(args);
     }
 
-    pub(super) fn into_checks(self) -> Vec<Check<'a>> {
-        self.checks
+    /// None of the members to come depends on what a field holds.
+    pub(super) fn ignore_fields(&mut self) {
+        self.ignores_fields = true;
+    }
+
+    pub(super) fn take_checks(&mut self) -> Vec<Check<'a>> {
+        std::mem::take(&mut self.checks)
     }
 
     /// A rule requires something of the key, as it is before all members.
@@ -141,8 +152,8 @@ impl<'a> GroupAnalysis<'a> {
 
     /// The same with a string whose text is known.
     pub(super) fn written(&mut self, at: usize, text: &'a [u8]) -> Result<(), Fault> {
-        self.replaced(at, Types::STRING)?;
         let key_state = self.key_state_at(at)?;
+        *key_state = KeyState::made(Types::STRING);
         key_state.value = Value::Written(text);
         (key_state.appended, key_state.reach) = (0, Some(text.len() as u64));
         Ok(())
@@ -242,6 +253,9 @@ impl<'a> GroupAnalysis<'a> {
 
     /// A field of the hash is written, removed or, under a condition, written.
     pub(super) fn field(&mut self, at: usize, field: &'a [u8], value: Option<&'a [u8]>, conditional: bool) -> Result<(), Fault> {
+        if self.ignores_fields {
+            return Ok(());
+        }
         let key_state = self.key_state_at(at)?;
         let written = value.map_or(Value::ABSENT, Value::Written);
         let known = key_state.field_mut(field);
@@ -349,6 +363,7 @@ impl<'a> GroupAnalysis<'a> {
         self.names.set(to, moved);
         self.key_states.push(KeyState::made(Types::NONE));
         self.names.set(from, self.key_states.len() - 1);
+        self.last_name = None;
     }
 
     /// Everything that the key can be now.
@@ -396,12 +411,12 @@ impl<'a> GroupAnalysis<'a> {
 
     /// Each key that is asked about is watched, and that the server compares with all others.
     fn push(&mut self, check: Check<'a>) -> Result<(), Fault> {
-        if self.asked.get(check.key).is_none() {
-            if self.keys == KEYS_MAX {
+        if self.checks.len() >= KEYS_MAX {
+            let asked = self.asked.get_or_insert_with(|| self.checks.iter().map(|check| check.key).collect());
+            if asked.len() == KEYS_MAX && !asked.contains(check.key) {
                 return Err(Fault::Undecided(TOO_MANY_KEYS));
             }
-            self.asked.set(check.key, self.keys);
-            self.keys += 1;
+            asked.insert(check.key);
         }
         self.checks.push(check);
         Ok(())
@@ -417,12 +432,18 @@ impl<'a> GroupAnalysis<'a> {
     }
 
     fn place(&mut self, key: &'a [u8]) -> usize {
-        if let Some(place) = self.names.get(key) {
+        if let Some((last, place)) = self.last_name
+            && std::ptr::eq(last, key)
+        {
             return place;
         }
-        self.key_states.push(KeyState::new(key));
-        self.names.set(key, self.key_states.len() - 1);
-        self.key_states.len() - 1
+        let place = self.names.get(key).unwrap_or_else(|| {
+            self.key_states.push(KeyState::new(key));
+            self.names.set(key, self.key_states.len() - 1);
+            self.key_states.len() - 1
+        });
+        self.last_name = Some((key, place));
+        place
     }
 }
 

@@ -50,7 +50,10 @@ impl Bulks {
 
     /// The same, with more words behind them.
     pub(super) fn write_between(&self, words: &[&[u8]], behind: &[&[u8]], out: &mut Vec<u8>) {
-        Part { bytes: &self.bytes, count: self.count }.write_between(words, behind, out);
+        encode::array_header(out, words.len() + self.count + behind.len());
+        words.iter().for_each(|word| encode::bulk(out, word));
+        out.extend_from_slice(&self.bytes);
+        behind.iter().for_each(|word| encode::bulk(out, word));
     }
 }
 
@@ -69,15 +72,11 @@ pub(super) struct Part<'a> {
 }
 
 impl Part<'_> {
-    /// The command that begins with these words.
-    pub(super) fn write_behind(self, words: &[&[u8]], out: &mut Vec<u8>) {
-        self.write_between(words, &[], out);
+    pub(super) fn len(self) -> usize {
+        self.count
     }
 
-    fn write_between(self, words: &[&[u8]], behind: &[&[u8]], out: &mut Vec<u8>) {
-        encode::array_header(out, words.len() + self.count + behind.len());
-        words.iter().for_each(|word| encode::bulk(out, word));
+    pub(super) fn write(self, out: &mut Vec<u8>) {
         out.extend_from_slice(self.bytes);
-        behind.iter().for_each(|word| encode::bulk(out, word));
     }
 }

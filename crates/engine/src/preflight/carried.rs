@@ -52,7 +52,7 @@ pub fn examine_carried<'a>(table: &Table, commands: &[Carried<'a>]) -> Result<Ve
         };
         examined.map_err(|fault| Refusal { member, fault })?;
     }
-    Ok(analysis.into_checks())
+    Ok(analysis.take_checks())
 }
 
 /// What a command may change.
@@ -199,7 +199,7 @@ fn never_fails(rule: table::Rule, args: Args<'_>) -> Result<bool, Fault> {
     let mut alone = GroupAnalysis::default();
     alone.begin(0, args);
     match rule(&mut alone) {
-        Ok(()) => Ok(alone.into_checks().is_empty()),
+        Ok(()) => Ok(alone.take_checks().is_empty()),
         Err(Fault::Undecided(_)) => Ok(false),
         Err(certain) => Err(certain),
     }

@@ -80,8 +80,11 @@ pub fn is_decidable(spec: &Spec) -> bool {
 ///
 /// # Errors
 /// The first member that fails whatever the keys hold, or of which nothing can be told.
-pub fn examine<'a>(table: &Table, members: impl Iterator<Item = (CommandId, Args<'a>)>) -> Result<Vec<Check<'a>>, Refusal> {
-    examine_in(GroupAnalysis::default(), table, members)
+pub fn examine<'a>(
+    table: &Table,
+    members: impl Iterator<Item = (CommandId, Args<'a>)> + Clone,
+) -> Result<Vec<Check<'a>>, Refusal> {
+    examine_required(table, members, Vec::new())
 }
 
 /// The same where a rule requires something of the first keys of members: that is asked first, in the order of the members.
@@ -93,8 +96,15 @@ pub fn examine_required<'a>(
     members: impl Iterator<Item = (CommandId, Args<'a>)> + Clone,
     required: Vec<Option<Requirement<'a>>>,
 ) -> Result<Vec<Check<'a>>, Refusal> {
-    let analysis = require(GroupAnalysis::default(), table, members.clone(), required)?;
-    examine_in(analysis, table, members)
+    let mut analysis = GroupAnalysis::default();
+    if !required.is_empty() {
+        require(&mut analysis, table, members.clone(), required)?;
+    }
+    if !members.clone().any(|(id, _)| table::counts_field(table.spec(id))) {
+        analysis.ignore_fields();
+    }
+    examine_in(&mut analysis, table, members)?;
+    Ok(analysis.take_checks())
 }
 
 /// What a rule requires, and nothing else: for members of which nothing need be predicted.
@@ -106,15 +116,17 @@ pub fn only_required<'a>(
     members: impl Iterator<Item = (CommandId, Args<'a>)>,
     required: Vec<Option<Requirement<'a>>>,
 ) -> Result<Vec<Check<'a>>, Refusal> {
-    require(GroupAnalysis::default(), table, members, required).map(GroupAnalysis::into_checks)
+    let mut analysis = GroupAnalysis::default();
+    require(&mut analysis, table, members, required)?;
+    Ok(analysis.take_checks())
 }
 
 fn require<'a>(
-    mut analysis: GroupAnalysis<'a>,
+    analysis: &mut GroupAnalysis<'a>,
     table: &Table,
     members: impl Iterator<Item = (CommandId, Args<'a>)>,
     required: Vec<Option<Requirement<'a>>>,
-) -> Result<GroupAnalysis<'a>, Refusal> {
+) -> Result<(), Refusal> {
     for (member, ((id, args), requirement)) in members.zip(required).enumerate() {
         let Some(requirement) = requirement else { continue };
         let asked = match first_key(table.spec(id), args) {
@@ -125,7 +137,7 @@ fn require<'a>(
         };
         asked.map_err(|fault| Refusal { member, fault })?;
     }
-    Ok(analysis)
+    Ok(())
 }
 
 /// The first key that the request names.
@@ -136,21 +148,21 @@ pub fn first_key<'a>(spec: &Spec, args: Args<'a>) -> Option<&'a [u8]> {
 }
 
 fn examine_in<'a>(
-    mut analysis: GroupAnalysis<'a>,
+    analysis: &mut GroupAnalysis<'a>,
     table: &Table,
     members: impl Iterator<Item = (CommandId, Args<'a>)>,
-) -> Result<Vec<Check<'a>>, Refusal> {
+) -> Result<(), Refusal> {
     for (member, (id, args)) in members.enumerate() {
         let spec = table.spec(id);
         analysis.begin(member, args);
         let fault = match table::rule(id) {
             _ if !spec.arity_fits(args) => Err(Fault::Certain(wrong_arity(spec))),
-            Some(rule) if spec.present => rule(&mut analysis),
+            Some(rule) if spec.present => rule(analysis),
             _ => Err(Fault::Undecided("nothing can be told of this command before it runs")),
         };
         fault.map_err(|fault| Refusal { member, fault })?;
     }
-    Ok(analysis.into_checks())
+    Ok(())
 }
 
 #[cfg(test)]

@@ -54,8 +54,12 @@ pub(super) fn slot_prefix(prefix: &str, key: &[u8]) -> Vec<u8> {
 
 /// At least so many digits.
 pub(super) fn push_hex(out: &mut Vec<u8>, number: u64, digits_min: usize) {
-    let digits = (16 - number.leading_zeros() as usize / 4).max(digits_min);
-    out.extend((0..digits).rev().map(|place| b"0123456789abcdef"[(number >> (4 * place)) as usize % 16]));
+    let mut text = [0; 16];
+    let digits = (text.len() - number.leading_zeros() as usize / 4).max(digits_min).min(text.len());
+    for (place, digit) in text[..digits].iter_mut().rev().enumerate() {
+        *digit = b"0123456789abcdef"[(number >> (4 * place)) as usize % 16];
+    }
+    out.extend_from_slice(&text[..digits]);
 }
 
 /// The part of a key that its slot is made of (<https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec/>).

@@ -14,48 +14,68 @@
 
 mod questions;
 
-use std::borrow::Cow;
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
+use smallvec::SmallVec;
+
+use super::analysis::OVERFLOW;
 use super::bulks::{Bulks, Mark};
+use super::fault::WRONG_TYPE;
 use super::key_aliases::KeyAliases;
 use super::rollback::{self, Rollback};
 use super::{Check, Duplicate, Once, Question};
 use respguard_resp::{encode, value};
 
-/// A script that asks questions, and the same behind a look at the marker of a group that is applied once. The server hashes
-/// a script each time, in blocks of 64 bytes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Body {
-    plain: &'static str,
-    once: &'static str,
+/// The script that asks a group's questions: the shortest that can.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Script {
+    /// Knows whether a key is of its type.
+    Types,
+    /// Knows integers too.
+    Numbers,
+    /// Knows every question.
+    All,
 }
 
-macro_rules! body {
+/// `EVAL`, a script that asks questions, and the number of its keys as they go on the wire; and the same behind a look at the
+/// marker of a group that is applied once. The server hashes a script each time, in blocks of 64 bytes, and fills up the last
+/// one, but for nine bytes, byte by byte: 55 bytes more than some blocks take the least.
+struct Evals {
+    plain: Vec<u8>,
+    once: Vec<u8>,
+}
+
+macro_rules! evals {
     ($file:literal) => {
-        Body {
-            plain: concat!("#!lua flags=allow-oom\n", include_str!($file)),
-            once: concat!("#!lua flags=allow-oom\n", include_str!("scripts/once.lua"), include_str!($file)),
-        }
+        LazyLock::new(|| Evals {
+            plain: words(&["EVAL", concat!("#!lua flags=allow-oom\n", include_str!($file)), "1"]),
+            once: words(&[
+                "EVAL",
+                concat!("#!lua flags=allow-oom\n", include_str!("scripts/once.lua"), include_str!($file)),
+                "2",
+            ]),
+        })
     };
 }
 
-/// Knows whether a key is of its type.
-const TYPES: Body = body!("scripts/types.lua");
-/// Knows integers too.
-const NUMBERS: Body = body!("scripts/numbers.lua");
-/// Knows every question.
-const ALL: Body = body!("scripts/all.lua");
-/// All of the assertion but the guard.
-const ASSERT_GUARD_SCRIPT: &[u8] = b"*4\r\n$4\r\nEVAL\r\n$30\r\n#!lua flags=allow-oom\nreturn 1\r\n$1\r\n1\r\n";
+/// A key is of its type where the length of what is there is a number, and no table with an error. The script names a question by
+/// the place of its first argument, from 1.
+static TYPES: LazyLock<Evals> = evals!("scripts/types.lua");
+/// How many of its arguments are one question.
+const TYPES_ARGUMENTS: usize = 2;
+static NUMBERS: LazyLock<Evals> = evals!("scripts/numbers.lua");
+static ALL: LazyLock<Evals> = evals!("scripts/all.lua");
+/// The word as it goes on the wire.
+const WATCH: &[u8] = b"$5\r\nWATCH\r\n";
+/// All of the assertion but the guard. It is hashed twice: while it is queued, and when it runs.
+const ASSERT_GUARD_SCRIPT: &[u8] =
+    b"*4\r\n$4\r\nEVAL\r\n$55\r\n#!lua flags=allow-oom\nreturn 1                         \r\n$1\r\n1\r\n";
 /// Whether this user, on this server, can have guarded groups.
 const PROBE: &[u8] =
     b"#!lua flags=allow-oom,no-writes\nlocal c,k=redis.acl_check_cmd,ARGV[1] return c('SET',k,'1','PX','1') and c('WATCH',k) and c('EVAL','','1',k) and 1 or 0";
 
-/// Errors of a question, by how its answer is wrong.
-const CODES: usize = 3;
-/// The script counts three codes and a place that stays empty.
+/// A script counts three codes, one for each way in which an answer is wrong, and a place that stays empty.
 const CODES_APART: u64 = 4;
 
 /// The words of WATCH and EVAL, and what frames those and the names and numbers of keys.
@@ -69,7 +89,7 @@ const CHECK_BYTES: usize = 64;
 /// The questions about one group, and what their answers mean.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Preflight {
-    body: Body,
+    script: Script,
     once: Option<Box<Once>>,
     rollback: Option<Box<Rollback>>,
     /// The keys that are asked about, each once, and behind the mark what is asked.
@@ -77,16 +97,24 @@ pub struct Preflight {
     asks_from: Mark,
     /// Where the first key lies within.
     first: Range<usize>,
-    predicted: Vec<Predicted>,
+    predicted: SmallVec<[Predicted; 2]>,
 }
 
 /// What a wrong answer to one question means.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Predicted {
     member: usize,
-    errors: [Cow<'static, str>; CODES],
-    /// What a rule requires, where it is that which was asked.
-    required: Option<Arc<str>>,
+    wrong: Wrong,
+}
+
+/// What the member answers where what is asked about is of another type, or its content is wrong, in one of two ways.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Wrong {
+    Content([&'static str; 2]),
+    /// The content's error names what was asked for.
+    Named(Box<str>),
+    /// No member would fail: a rule requires this.
+    Required(Arc<str>),
 }
 
 /// What the preflight has said.
@@ -127,8 +155,8 @@ const FRAMES: u32 = 2;
 
 impl Preflight {
     /// Behind a look at the marker of a group that is applied once.
-    pub fn once(self, once: Option<Once>) -> Preflight {
-        Preflight { once: once.map(Box::new), ..self }
+    pub fn set_once(&mut self, once: Option<Once>) {
+        self.once = once.map(Box::new);
     }
 
     /// That the group is applied once.
@@ -137,8 +165,8 @@ impl Preflight {
     }
 
     /// Before what keeps the group's keys, so that they can be put back.
-    pub fn rollback(self, rollback: Option<Rollback>) -> Preflight {
-        Preflight { rollback: rollback.map(Box::new), ..self }
+    pub fn set_rollback(&mut self, rollback: Rollback) {
+        self.rollback = Some(Box::new(rollback));
     }
 
     /// What puts the group's keys back.
@@ -180,10 +208,20 @@ impl Preflight {
         }
     }
 
+    /// For these checks, behind a look at the marker; none where nothing is asked.
+    pub fn of(checks: &[Check<'_>], once: Option<Once>) -> Option<Preflight> {
+        if checks.is_empty() && once.is_none() {
+            return None;
+        }
+        let mut preflight = Preflight::new(checks);
+        preflight.set_once(once);
+        Some(preflight)
+    }
+
     /// For at least one check, unless the group is applied once or rolled back.
     pub fn new(checks: &[Check<'_>]) -> Preflight {
         let room: usize = checks.iter().map(|check| check.key.len() + CHECK_BYTES).sum();
-        let (mut texts, mut first, body) = (Bulks::with_room(2 * room), 0..0, body(checks));
+        let (mut texts, mut first, script) = (Bulks::with_room(2 * room), 0..0, Script::of(checks));
         let mut known = KeyAliases::default();
         for (place, check) in checks.iter().enumerate() {
             if known.get(check.key).is_none() {
@@ -196,9 +234,10 @@ impl Preflight {
             }
         }
         let asks_from = texts.mark();
-        checks.iter().for_each(|check| check.question.write(check.key, body != TYPES, &mut texts));
-        let predicted = checks.iter().map(Check::predicted).collect();
-        Preflight { body, once: None, rollback: None, texts, asks_from, first, predicted }
+        checks.iter().for_each(|check| check.question.write(check.key, script != Script::Types, &mut texts));
+        let mut predicted = SmallVec::with_capacity(checks.len());
+        checks.iter().for_each(|check| predicted.push(check.predicted()));
+        Preflight { script, once: None, rollback: None, texts, asks_from, first, predicted }
     }
 
     /// The key in whose slot the guard must lie.
@@ -214,9 +253,10 @@ impl Preflight {
 
     /// About how many bytes are sent before MULTI, behind a guard of this name.
     pub fn bytes(&self, guard: &[u8]) -> usize {
-        let script = if self.once.is_some() { self.body.once } else { self.body.plain };
+        let evals = self.script.evals();
+        let eval = if self.once.is_some() { &evals.once } else { &evals.plain };
         let kept = if self.rollback.is_some() { ROLLBACK_BYTES } else { 0 };
-        script.len() + self.texts.bytes.len() + 2 * guard.len() + FRAMING_BYTES + kept
+        eval.len() + self.texts.bytes.len() + 2 * guard.len() + FRAMING_BYTES + kept
     }
 
     /// What is sent before MULTI.
@@ -234,16 +274,21 @@ impl Preflight {
 
     fn write_questions(&self, guard: &[u8], out: &mut Vec<u8>) {
         let (keys, asked) = self.texts.parts(self.asks_from);
-        match &self.once {
-            None => {
-                keys.write_behind(&[b"WATCH", guard], out);
-                asked.write_behind(&[b"EVAL", self.body.plain.as_bytes(), b"1", guard], out);
-            }
-            Some(once) => {
-                keys.write_behind(&[b"WATCH", guard, once.marker()], out);
-                asked.write_behind(&[b"EVAL", self.body.once.as_bytes(), b"2", guard, once.marker()], out);
-            }
+        let (marker, evals) = (self.once.as_deref().map(Once::marker), self.script.evals());
+        let eval = if marker.is_some() { &evals.once } else { &evals.plain };
+        let own = 1 + usize::from(marker.is_some());
+        for (words, first, others) in [(1, WATCH, keys), (3, eval, asked)] {
+            encode::array_header(out, words + own + others.len());
+            out.extend_from_slice(first);
+            encode::bulk(out, guard);
+            marker.into_iter().for_each(|marker| encode::bulk(out, marker));
+            others.write(out);
         }
+    }
+
+    /// They have been sent: only what their answers mean is still needed.
+    pub fn forget_questions(&mut self) {
+        (self.texts, self.first) = (Bulks::default(), 0..0);
     }
 
     /// Reads what the script has answered.
@@ -259,30 +304,34 @@ impl Preflight {
             let duplicate = self.once.as_ref().and_then(|_| Duplicate::read(reply));
             return duplicate.map_or(Verdict::Missing, Verdict::Applied);
         };
-        let (place, error) = text.split_once(' ').unwrap_or_default();
-        if place == "once" {
+        if let Some(error) = text.strip_prefix("once ") {
             return Verdict::Unasked { error: error.replace(['\r', '\n'], " ").into() };
         }
-        let place = place.parse().ok().and_then(|place: usize| self.predicted.get(place));
-        let error = error.replace(['\r', '\n'], " ");
-        if let Some(Predicted { member, required: Some(required), .. }) = place {
+        let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+        let (place, error) = text.split_at(digits);
+        let per_question = if self.script == Script::Types { TYPES_ARGUMENTS } else { 1 };
+        let place = place.parse().ok().and_then(|place: usize| self.predicted.get(place / per_question));
+        let error = error.trim_start().replace(['\r', '\n'], " ");
+        if let Some(Predicted { member, wrong: Wrong::Required(required) }) = place {
             return Verdict::Unmet { member: *member, required: format!("{required}, which may not be asked: {error}").into() };
         }
         Verdict::Fails { member: place.map_or(0, |predicted| predicted.member), error: error.into() }
     }
 
     fn fails(&self, place: u64, code: u64) -> Verdict {
-        let predicted = usize::try_from(place).ok().and_then(|place| self.predicted.get(place));
-        if let Some(Predicted { member, required: Some(required), .. }) = predicted {
-            return Verdict::Unmet { member: *member, required: Arc::clone(required) };
-        }
-        let error = predicted.and_then(|predicted| predicted.errors.get(usize::try_from(code).ok()?));
-        match (predicted, error) {
-            (Some(predicted), Some(error)) => {
-                Verdict::Fails { member: predicted.member, error: error.replace(['\r', '\n'], " ").into() }
-            }
-            _ => Verdict::Missing,
-        }
+        let Some(Predicted { member, wrong }) = usize::try_from(place).ok().and_then(|place| self.predicted.get(place)) else {
+            return Verdict::Missing;
+        };
+        let error = match (wrong, code) {
+            (Wrong::Required(required), _) => return Verdict::Unmet { member: *member, required: Arc::clone(required) },
+            (_, 0) => WRONG_TYPE,
+            (Wrong::Content([content, _]), 1) => content,
+            (Wrong::Named(error), 1) => error,
+            (Wrong::Content([_, second]), 2) => second,
+            (Wrong::Named(_), 2) => OVERFLOW,
+            _ => return Verdict::Missing,
+        };
+        Verdict::Fails { member: *member, error: error.replace(['\r', '\n'], " ").into() }
     }
 }
 
@@ -294,16 +343,29 @@ pub fn assert_guard(guard: &[u8]) -> Vec<u8> {
     request
 }
 
-/// The shortest script that knows all the questions: the server hashes it each time.
-fn body(checks: &[Check<'_>]) -> Body {
-    let is_type = |check: &Check<'_>| check.question.length_command().is_some();
-    let is_number = |check: &Check<'_>| matches!(check.question, Question::Integer { .. } | Question::FieldInteger { .. });
-    if checks.iter().all(is_type) {
-        TYPES
-    } else if checks.iter().all(|check| is_type(check) || is_number(check)) {
-        NUMBERS
-    } else {
-        ALL
+fn words(words: &[&str]) -> Vec<u8> {
+    let mut wire = Vec::new();
+    words.iter().for_each(|word| encode::bulk(&mut wire, word.as_bytes()));
+    wire
+}
+
+impl Script {
+    /// The shortest that knows all the questions: the server hashes it each time.
+    fn of(checks: &[Check<'_>]) -> Script {
+        let of = |check: &Check<'_>| match check.question {
+            Question::Integer { .. } | Question::FieldInteger { .. } => Script::Numbers,
+            _ if check.question.length_command().is_some() => Script::Types,
+            _ => Script::All,
+        };
+        checks.iter().map(of).max().unwrap_or(Script::Types)
+    }
+
+    fn evals(self) -> &'static Evals {
+        match self {
+            Script::Types => &TYPES,
+            Script::Numbers => &NUMBERS,
+            Script::All => &ALL,
+        }
     }
 }
 

@@ -8,13 +8,18 @@ use std::sync::LazyLock;
 use super::analysis::GroupAnalysis;
 use super::types::Types;
 use super::{Fault, hashes, keyspace, lists, sets, sorted_sets, streams, strings};
-use crate::command::{CommandId, Table};
+use crate::command::{CommandId, Spec, Table};
 
 pub(super) type Rule = fn(&mut GroupAnalysis<'_>) -> Result<(), Fault>;
 
 /// The rule of a command: one that only an upstream knows has none.
 pub(super) fn rule(id: CommandId) -> Option<Rule> {
     BY_ID.get(id.index()).copied().flatten()
+}
+
+/// Whether the command reads a number in a field of a hash.
+pub(super) fn counts_field(spec: &Spec) -> bool {
+    matches!(spec.name(), "hincrby" | "hincrbyfloat")
 }
 
 /// By the command's id, which is the same in every table.

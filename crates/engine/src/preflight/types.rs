@@ -95,9 +95,7 @@ impl TypeErrors {
 impl TypeHistory {
     /// A key of which nothing is known.
     pub(super) fn new() -> TypeHistory {
-        let mut now = [Types::NONE; COUNT];
-        Types::ALL.each().for_each(|start| now[start.place()] = start);
-        TypeHistory { alive: Types::ALL, now }
+        TypeHistory { alive: Types::ALL, now: std::array::from_fn(|place| Types(1 << place)) }
     }
 
     /// A key that came to be within the group.
@@ -114,15 +112,15 @@ impl TypeHistory {
 
     /// A member fails where the key is none of `allowed`: those starts are dead from here on.
     pub(super) fn require(&mut self, allowed: Types) -> TypeErrors {
-        let mut type_errors = TypeErrors { certain: Types(0), perhaps: Types(0) };
-        for start in self.alive.each() {
-            let now = self.now[start.place()];
-            if !now.has(allowed) {
-                type_errors.certain = type_errors.certain.or(start);
-            } else if !now.without(allowed).is_empty() {
-                type_errors.perhaps = type_errors.perhaps.or(start);
-            }
+        // One bit for each start, without a branch.
+        let (mut some, mut others) = (0, 0);
+        for (place, now) in self.now.iter().enumerate() {
+            some |= u8::from(now.has(allowed)) << place;
+            others |= u8::from(!now.without(allowed).is_empty()) << place;
         }
+        let certain = self.alive.without(Types(some));
+        let perhaps = Types(self.alive.0 & some & others);
+        let type_errors = TypeErrors { certain, perhaps };
         self.alive = self.alive.without(type_errors.certain).without(type_errors.perhaps);
         type_errors
     }

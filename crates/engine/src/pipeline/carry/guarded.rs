@@ -91,6 +91,6 @@ impl Planner<'_> {
             once = once.or_else(|| self.once(&members, group.group));
         }
         let checks = preflight::examine_carried(table, &carried)?;
-        Ok((!checks.is_empty() || once.is_some()).then(|| Preflight::new(&checks).once(once)))
+        Ok(Preflight::of(&checks, once))
     }
 }

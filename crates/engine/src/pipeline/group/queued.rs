@@ -1,4 +1,5 @@
-//! Reads what the server answers while it queues a group: MULTI's `+OK`, then `+QUEUED` for each command.
+//! Reads what the server answers before it runs a group: to what precedes the transaction, MULTI's `+OK`, then `+QUEUED` for each
+//! command.
 
 use super::WrappedGroup;
 use crate::pipeline::reading::{Findings, MemberReply, Part};
@@ -9,25 +10,28 @@ use respguard_resp::scan::Top;
 const QUEUED: &[u8] = b"+QUEUED\r\n";
 
 impl WrappedGroup {
-    /// Takes those answers at the beginning of `bytes` that say no more than that the transaction has begun, and that a command
-    /// is queued: how many there are, and their bytes.
+    /// Takes those answers at the beginning of `bytes` that say no more than that nothing is wrong, that the transaction has begun,
+    /// and that a command is queued: how many there are, and their bytes.
     pub(in crate::pipeline) fn take_queued(&mut self, bytes: &[u8]) -> (u32, usize) {
-        let waits_for_other = self.take_back.is_some() || self.is_in_doubt() || !self.gathered.is_empty();
-        let Some(mut place) = self.answered.checked_sub(self.frames_in_front()).filter(|_| !waits_for_other) else {
-            return (0, 0);
-        };
-        let (first, mut at) = (place, 0);
-        if place == 0 && bytes.starts_with(BEGUN) {
-            (self.in_transaction, place, at) = (true, 1, BEGUN.len());
-        }
-        if !self.in_transaction {
+        if self.take_back.is_some() || self.is_in_doubt() || !self.gathered.is_empty() {
             return (0, 0);
         }
-        let most = (self.queued() + 1).saturating_sub(place) as usize;
-        let queued = bytes[at..].chunks_exact(QUEUED.len()).take(most).take_while(|frame| *frame == QUEUED).count();
-        let frames = place - first + u32::try_from(queued).unwrap_or(u32::MAX);
-        self.answered += frames;
-        (frames, at + queued * QUEUED.len())
+        let (answered, mut at) = self.guard.as_mut().map_or((0, 0), |guard| guard.take_fine(self.answered, bytes));
+        let before = self.answered;
+        self.answered += answered;
+        let Some(place) = self.answered.checked_sub(self.frames_in_front()) else { return (0, 0) };
+        if place == 0 && bytes[at..].starts_with(BEGUN) {
+            self.in_transaction = true;
+            self.answered += 1;
+            at += BEGUN.len();
+        }
+        if self.in_transaction {
+            let most = (self.frames() - 1).saturating_sub(self.answered) as usize;
+            let queued = bytes[at..].chunks_exact(QUEUED.len()).take(most).take_while(|frame| *frame == QUEUED).count();
+            self.answered += u32::try_from(queued).unwrap_or(u32::MAX);
+            at += queued * QUEUED.len();
+        }
+        (self.answered - before, at)
     }
 
     pub(super) fn admit_queued(&mut self, place: u32, frame: &[u8], out: &mut Vec<u8>, findings: &mut Findings<'_>) {

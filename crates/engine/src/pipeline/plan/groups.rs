@@ -159,10 +159,13 @@ impl Planner<'_> {
         if rule.atomic == Atomic::Rollback {
             let rollback = Rollback::of(table, commands.clone(), rule.rollback_bytes_max)?;
             let checks = preflight::only_required(table, commands, required)?;
-            return Ok(Some(Preflight::new(&checks).once(once).rollback(Some(rollback))));
+            let mut preflight = Preflight::new(&checks);
+            preflight.set_once(once);
+            preflight.set_rollback(rollback);
+            return Ok(Some(preflight));
         }
         let checks = preflight::examine_required(table, commands, required)?;
-        Ok((!checks.is_empty() || once.is_some()).then(|| Preflight::new(&checks).once(once)))
+        Ok(Preflight::of(&checks, once))
     }
 
     /// The marker of a group that is applied once.

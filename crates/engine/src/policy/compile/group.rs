@@ -135,7 +135,9 @@ fn templates(
     if members.len() == written.len() {
         requirement::compile(path, written, group, &mut members, &names, table, errors);
     }
-    Some(Templates { members: members.into(), order: group.order, required, names })
+    let expects = members.iter().any(|member| member.expected.is_some());
+    let requires = members.iter().any(|member| member.require.is_some());
+    Some(Templates { members: members.into(), order: group.order, required, names, expects, requires })
 }
 
 /// DEL for UNLINK and the other way round, where the rule says so.

@@ -1,6 +1,5 @@
 //! How questions are encoded in a script's arguments, and what the replies mean.
 
-use std::borrow::Cow;
 use std::sync::Arc;
 
 use super::super::analysis::OVERFLOW;
@@ -8,22 +7,23 @@ use super::super::bulks::Bulks;
 use super::super::fault::WRONG_TYPE;
 use super::super::types::Types;
 use super::super::{Check, Condition, Question, syntax};
-use super::{CODES, Predicted};
+use super::{Predicted, Wrong};
 
 impl Question<'_> {
     /// The command that answers an error where a key is there and of another type, and a number elsewhere.
     pub(super) fn length_command(&self) -> Option<&'static [u8]> {
         let Question::Not { types, error } = self else { return None };
-        let one = [
-            (Types::STRING, &b"STRLEN"[..]),
-            (Types::LIST, b"LLEN"),
-            (Types::SET, b"SCARD"),
-            (Types::ZSET, b"ZCARD"),
-            (Types::HASH, b"HLEN"),
-            (Types::STREAM, b"XLEN"),
-        ];
-        let allowed = |(one, _): &&(Types, &[u8])| *types == Types::ALL.without(Types::NONE).without(*one);
-        one.iter().find(allowed).filter(|_| *error == WRONG_TYPE).map(|(_, command)| *command)
+        let one = Types::ALL.without(Types::NONE).without(*types);
+        let command: &[u8] = match one {
+            Types::STRING => b"STRLEN",
+            Types::LIST => b"LLEN",
+            Types::SET => b"SCARD",
+            Types::ZSET => b"ZCARD",
+            Types::HASH => b"HLEN",
+            Types::STREAM => b"XLEN",
+            _ => return None,
+        };
+        (*error == WRONG_TYPE && !types.has(Types::NONE)).then_some(command)
     }
 
     /// `op key argument [argument]`; without arguments only `op key`, where the script knows nothing else.
@@ -90,35 +90,26 @@ impl Question<'_> {
 
 impl Check<'_> {
     pub(super) fn predicted(&self) -> Predicted {
-        let required = match &self.question {
-            Question::Required(requirement) => Some(Arc::clone(&requirement.text)),
-            _ => None,
-        };
-        Predicted { member: self.member, errors: self.errors(), required }
+        Predicted { member: self.member, wrong: self.wrong() }
     }
 
-    /// Wrong type; wrong content; the second way in which the content can be wrong.
-    fn errors(&self) -> [Cow<'static, str>; CODES] {
-        let (content, second) = match &self.question {
-            Question::Not { error, .. } => (*error, *error),
-            Question::Length { .. } => ("ERR string exceeds maximum allowed size (proto-max-bulk-len)", OVERFLOW),
-            Question::Integer { .. } => (syntax::NOT_AN_INTEGER, OVERFLOW),
-            Question::Decimal => (syntax::NOT_A_FLOAT, OVERFLOW),
-            Question::HyperLogLog => ("WRONGTYPE Key is not a valid HyperLogLog string value.", OVERFLOW),
-            Question::FieldInteger { .. } => ("ERR hash value is not an integer", OVERFLOW),
-            Question::FieldDecimal { .. } => ("ERR hash value is not a float", OVERFLOW),
-            Question::Elements { .. } => ("ERR no such key", "ERR index out of range"),
+    fn wrong(&self) -> Wrong {
+        Wrong::Content(match &self.question {
+            Question::Not { error, .. } => [*error, *error],
+            Question::Length { .. } => ["ERR string exceeds maximum allowed size (proto-max-bulk-len)", OVERFLOW],
+            Question::Integer { .. } => [syntax::NOT_AN_INTEGER, OVERFLOW],
+            Question::Decimal => [syntax::NOT_A_FLOAT, OVERFLOW],
+            Question::HyperLogLog => ["WRONGTYPE Key is not a valid HyperLogLog string value.", OVERFLOW],
+            Question::FieldInteger { .. } => ["ERR hash value is not an integer", OVERFLOW],
+            Question::FieldDecimal { .. } => ["ERR hash value is not a float", OVERFLOW],
+            Question::Elements { .. } => ["ERR no such key", "ERR index out of range"],
             Question::IdBelow { .. } => {
-                ("ERR The ID specified in XADD is equal or smaller than the target stream top item", OVERFLOW)
+                ["ERR The ID specified in XADD is equal or smaller than the target stream top item", OVERFLOW]
             }
-            Question::Group { name, asker } => {
-                let error = asker.error(self.key, name);
-                return [WRONG_TYPE.into(), error.into(), OVERFLOW.into()];
-            }
-            Question::NoGroup { .. } => ("BUSYGROUP Consumer Group name already exists", OVERFLOW),
-            Question::Required(_) => (WRONG_TYPE, WRONG_TYPE),
-        };
-        [WRONG_TYPE.into(), content.into(), second.into()]
+            Question::Group { name, asker } => return Wrong::Named(asker.error(self.key, name).into()),
+            Question::NoGroup { .. } => ["BUSYGROUP Consumer Group name already exists", OVERFLOW],
+            Question::Required(requirement) => return Wrong::Required(Arc::clone(&requirement.text)),
+        })
     }
 }
 

@@ -28,9 +28,32 @@ fn every_key_that_is_asked_about_is_watched_once_behind_the_guard() {
 fn the_shortest_script_is_sent() {
     let integer = Check { member: 0, key: b"n", question: Question::Integer { above: 5, below: 5 } };
     let list = Check { member: 0, key: b"l", question: Question::Elements { least: 5 } };
-    assert_eq!(body(&[is_hash(b"h")]), TYPES);
-    assert_eq!(body(&[is_hash(b"h"), integer.clone()]), NUMBERS);
-    assert_eq!(body(&[integer, list]), ALL);
+    assert_eq!(Script::of(&[is_hash(b"h")]), Script::Types);
+    assert_eq!(Script::of(&[is_hash(b"h"), integer.clone()]), Script::Numbers);
+    assert_eq!(Script::of(&[integer, list]), Script::All);
+}
+
+#[test]
+fn the_scripts_that_are_sent_most_often_are_hashed_without_filling_up_a_block() {
+    let assertion = String::from_utf8(assert_guard(b"g")).expect("text");
+    let script = assertion.split("\r\n").nth(4).expect("behind its name");
+    let asked = str::from_utf8(&TYPES.plain).expect("text").split("\r\n").nth(3).expect("behind its name");
+    for script in [asked, script] {
+        assert_eq!(script.len() % 64, 55, "{script}");
+    }
+    assert!(assertion.contains(&format!("\r\n${}\r\n{script}\r\n", script.len())), "{assertion}");
+}
+
+#[test]
+fn a_question_about_a_type_is_named_by_the_place_of_its_first_argument() {
+    let mut preflight = Preflight::new(&[is_hash(b"h"), Check { member: 2, ..is_hash(b"k") }]);
+    let fails = |member| Verdict::Fails { member, error: "NOPERM 2 no".into() };
+    assert_eq!(
+        [preflight.verdict(b"$12\r\n1NOPERM 2 no\r\n"), preflight.verdict(b"$12\r\n3NOPERM 2 no\r\n")],
+        [fails(1), fails(2)]
+    );
+    preflight.set_once(Some(Once { marker: b"m".to_vec(), lifetime: Default::default() }));
+    assert_eq!(preflight.verdict(b"$7\r\nonce no\r\n"), Verdict::Unasked { error: "no".into() });
 }
 
 #[test]
