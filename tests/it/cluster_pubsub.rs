@@ -251,3 +251,31 @@ fn replies_that_one_client_does_not_want_are_still_sent_to_others() {
     assert_eq!(text(&quiet.reply()), "$1\r\n2\r\n");
     assert_eq!(other.ask("GET a"), "$1\r\n1\r\n");
 }
+
+#[test]
+fn whoever_is_subscribed_is_refused_each_command_as_redis_does() {
+    let nodes = Nodes::start(2, false);
+    let proxy = before(&nodes);
+    let alone = RedisServer::start(&[]);
+    let in_one = ["SUBSCRIBE ch", "MULTI", "GET a", "EXEC", "WATCH a", "READONLY", "DBSIZE", "PING x", "UNSUBSCRIBE", "GET a"];
+    assert_eq!(proxy.wire().pipeline(&in_one), alone.wire().pipeline(&in_one));
+    let (mut wire, mut direct) = (proxy.wire(), alone.wire());
+    for line in ["SUBSCRIBE ch", "MULTI", "GET a", "UNSUBSCRIBE", "MULTI", "GET a", "EXEC"] {
+        assert_eq!(wire.ask(line), direct.ask(line), "{line}");
+    }
+}
+
+#[test]
+fn whoever_is_subscribed_may_go_back_to_the_older_protocol() {
+    let nodes = Nodes::start(2, false);
+    let proxy = before(&nodes);
+    let mut wire = proxy.wire();
+    assert!(wire.ask("HELLO 3").starts_with('%'));
+    assert_eq!(wire.ask("SUBSCRIBE ch"), ">3\r\n$9\r\nsubscribe\r\n$2\r\nch\r\n:1\r\n");
+    assert!(wire.ask("HELLO 2").starts_with("*14\r\n"));
+    assert_eq!(proxy.wire().ask("PUBLISH ch hi"), ":1\r\n");
+    assert_eq!(text(&wire.reply()), "*3\r\n$7\r\nmessage\r\n$2\r\nch\r\n$2\r\nhi\r\n");
+    assert!(wire.ask("GET a").starts_with("-ERR Can't execute 'get'"));
+    assert_eq!(wire.ask("UNSUBSCRIBE"), "*3\r\n$11\r\nunsubscribe\r\n$2\r\nch\r\n:0\r\n");
+    assert_eq!(wire.ask("GET a"), "$-1\r\n");
+}

@@ -16,7 +16,7 @@ use respguard_resp::request::{Args, Limits, Parsed, RequestParser};
 /// Redis' own text.
 pub(super) const CROSSSLOT: &str = "CROSSSLOT Keys in request don't hash to the same slot";
 /// What EXEC answers that is itself the culprit.
-const ABORTED_BY: &str = "EXECABORT Transaction discarded because of:";
+pub(super) const ABORTED_BY: &str = "EXECABORT Transaction discarded because of:";
 /// To a request before a cluster that is longer than what is left.
 const TOO_LONG: &str = "was not sent: it is longer than what may be held for a node ([listen] buffered_bytes_max)";
 /// What waits for a node is told so before its link gives up on it.
@@ -223,6 +223,14 @@ impl Core {
             entry.kind = Kind::ProxyReply;
             state.put(entry);
             state.is_closed = true;
+            return bytes;
+        }
+        if state.multi.is_none()
+            && let Some(reply) = self.refusal_while_subscribed(state, request)
+        {
+            let mut entry = self.entry(request, start..start + bytes as u64);
+            (entry.reply, entry.kind) = (reply, Kind::ProxyReply);
+            state.put(entry);
             return bytes;
         }
         if state.multi.is_some() {

@@ -2,10 +2,12 @@
 
 use super::core::Core;
 use super::entry::{Kind as EntryKind, Phase};
+use super::intake::{ABORTED_BY, Request};
 use super::listener::word;
 use super::state::State;
 use super::subscriptions::Name;
 use respguard_engine::command::{CommandId, SubscriptionKind as Kind};
+use respguard_engine::route::place::Route;
 use respguard_resp::request::{Args, Limits, Parsed, RequestParser};
 use respguard_resp::{Protocol, encode};
 
@@ -66,38 +68,78 @@ pub(super) fn confirm(out: &mut Vec<u8>, protocol: Protocol, kind: Kind, on: boo
     encode::integer(out, count);
 }
 
+impl State {
+    /// True for a client that will have subscriptions when all that it has sent is done, as far as can be said.
+    fn will_be_subscribed(&self) -> bool {
+        let pending = self.queue.iter().rev().filter(|entry| !entry.is_over()).find_map(|entry| match &entry.kind {
+            EntryKind::Subscribe(change) => Some(change.on),
+            _ => None,
+        });
+        pending.unwrap_or_else(|| self.is_subscribed())
+    }
+}
+
 impl Core {
-    /// In RESP2 a client that has subscriptions may do little else; true for what was answered instead of sent.
+    /// In RESP2 a client that has subscriptions may do little else: what it is answered instead, if it has sent something else.
+    pub(super) fn refusal_while_subscribed(&self, state: &State, request: &Request<'_>) -> Option<Vec<u8>> {
+        let may_be =
+            state.subscriptions.is_some() || state.queue.iter().any(|entry| matches!(entry.kind, EntryKind::Subscribe(_)));
+        let is_refused = may_be && self.key.borrow().protocol == Protocol::Resp2 && state.will_be_subscribed();
+        (is_refused && request.route != Route::Subscribe).then(|| refusal(request)).flatten()
+    }
+
+    /// The same when its turn has come; true for what was answered instead of sent.
     pub(super) fn refuse_while_subscribed(&self, state: &mut State, place: usize) -> bool {
-        let is_about_keys = !matches!(state.queue[place].kind, EntryKind::Subscribe(_) | EntryKind::ProxyReply);
-        if !state.is_subscribed() || self.key.borrow().protocol == Protocol::Resp3 || !is_about_keys {
+        if !state.is_subscribed() || self.key.borrow().protocol == Protocol::Resp3 {
             return false;
         }
-        let (table, id) = (self.nodes.context.table(), state.queue[place].command);
-        let spec = table.spec(id);
-        let mut parser = RequestParser::new(Limits::default());
+        let entry = &state.queue[place];
+        let table = self.nodes.context.table();
+        let is_login = matches!(entry.kind, EntryKind::Gather(_)) && table.spec(entry.command).name() == "hello";
+        if is_login || matches!(entry.kind, EntryKind::Subscribe(_) | EntryKind::ProxyReply) {
+            return false;
+        }
+        let (mut reply, mut at) = (Vec::new(), 0);
+        let written = state.written(&entry.bytes);
         let (mut spans, mut arena) = (Vec::new(), Vec::new());
-        let written = state.written(&state.queue[place].bytes);
-        let args = match parser.parse(written, &mut spans, &mut arena, usize::MAX) {
-            Parsed::Request { bytes, inline: false } => Args::new(&written[..bytes], &spans),
-            Parsed::Request { inline: true, .. } => Args::new(&arena, &spans),
-            _ => return false,
-        };
-        // A node says what is wrong with its form.
-        if id == CommandId::UNKNOWN || !spec.arity_fits(args) {
-            return false;
-        }
-        let mut reply = Vec::new();
-        if spec.name() == "ping" {
-            encode::array_header(&mut reply, 2);
-            encode::bulk(&mut reply, b"pong");
-            encode::bulk(&mut reply, args.get(1).unwrap_or_default());
-        } else {
-            let name = spec.name();
-            encode::error(&mut reply, &format!("ERR Can't execute '{name}': {ALLOWED}"));
+        // A transaction that came whole is several requests.
+        while at < written.len() {
+            let parsed = RequestParser::new(Limits::default()).parse(&written[at..], &mut spans, &mut arena, usize::MAX);
+            let args = match parsed {
+                Parsed::Request { bytes, inline: false } => Args::new(&written[at..at + bytes], &spans),
+                Parsed::Request { inline: true, .. } => Args::new(&arena, &spans),
+                _ => return false,
+            };
+            let Parsed::Request { bytes, .. } = parsed else { return false };
+            let Some(refused) = refusal(&Request::read(self, &table, args)) else { return false };
+            reply.extend_from_slice(&refused);
+            at += bytes;
+            spans.clear();
+            arena.clear();
         }
         state.queue[place].reply = reply;
         state.finish(place, Phase::Done);
         true
     }
+}
+
+/// What a subscribed client is answered to this request, which is none about subscriptions; `None` where a node says what is wrong
+/// with its form.
+fn refusal(request: &Request<'_>) -> Option<Vec<u8>> {
+    let (spec, args) = (request.spec, request.args);
+    let is_allowed = request.route == Route::Quit || spec.name() == "reset";
+    if is_allowed || request.id == CommandId::UNKNOWN || !spec.arity_fits(args) {
+        return None;
+    }
+    let mut reply = Vec::new();
+    match spec.name() {
+        "ping" => {
+            encode::array_header(&mut reply, 2);
+            encode::bulk(&mut reply, b"pong");
+            encode::bulk(&mut reply, args.get(1).unwrap_or_default());
+        }
+        "exec" => encode::error(&mut reply, &format!("{ABORTED_BY} Can't execute 'exec': {ALLOWED}")),
+        name => encode::error(&mut reply, &format!("ERR Can't execute '{name}': {ALLOWED}")),
+    }
+    Some(reply)
 }
