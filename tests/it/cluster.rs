@@ -5,6 +5,7 @@ use std::time::Duration;
 use respguard_engine::route::slots::key_slot;
 
 use crate::harness::proxy::command;
+use crate::harness::wire::words;
 use crate::harness::{Nodes, Proxy, RedisServer, Setup, Wire, eventually, free_port, request, text};
 
 const TIMES: &str = "request_timeout_ms = 15000\nstall_timeout_ms = 30000\nretries_per_second = 100000\n";
@@ -508,4 +509,29 @@ fn what_is_wrong_with_a_cluster_is_said_by_name() {
         let said = text(&said);
         assert!(ended == Some(code) && said.contains(&wanted), "{ended:?} {said}\n{wanted}");
     }
+}
+
+#[test]
+fn a_script_that_does_not_end_is_killed_from_another_client() {
+    let nodes = Nodes::start(3, false);
+    let proxy = Setup::before(1).cluster(&nodes.ports(), "request_timeout_ms = 1500\n").top("workers = 1").start();
+    for server in &nodes.servers {
+        assert_eq!(server.ask("CONFIG SET lua-time-limit 50"), "+OK\r\n");
+    }
+    let [mut wire, mut other] = [proxy.wire(), proxy.wire()];
+    for node in 0..3 {
+        assert_eq!(other.ask(&format!("GET {}", nodes.key_of(node, "k"))), "$-1\r\n");
+    }
+    assert_eq!(other.ask("SCRIPT KILL"), "-NOTBUSY No scripts in execution right now.\r\n");
+    wire.send(&words(&[b"EVAL", b"while true do end", b"1", nodes.key_of(1, "k").as_bytes()]));
+    eventually("it runs", || nodes.servers[1].ask("PING").starts_with("-BUSY"));
+    let refused = |reply: &String| reply.contains("does not answer");
+    eventually("its node is not waited for any more", || refused(&other.ask(&format!("GET {}", nodes.key_of(1, "k")))));
+    let begun = std::time::Instant::now();
+    assert_eq!(other.ask("SCRIPT KILL"), "+OK\r\n");
+    assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
+    // Whether its connection has been given up by then or not.
+    let told = text(&wire.reply());
+    assert!(told.contains("killed by user") || told.starts_with("-TIMEOUT "), "{told}");
+    eventually("the node serves", || other.ask(&format!("GET {}", nodes.key_of(1, "k"))) == "$-1\r\n");
 }

@@ -75,6 +75,8 @@ pub(super) struct Part {
     pub(super) sent_to: Option<NodeName>,
     /// It waits at its node, on a connection of its own.
     pub(super) waits: bool,
+    /// It ends what keeps its node from answering: it goes past all that, on a connection of its own.
+    pub(super) is_cure: bool,
     pub(super) lease: Option<Lease>,
 }
 
@@ -82,11 +84,11 @@ impl Part {
     fn new(request: Vec<u8>, target: Target) -> Part {
         let (progress, reply) = (Progress::Waiting, Vec::new());
         let (asks, retry, sent_to, lease) = Default::default();
-        Part { request, target, progress, reply, asks, skip: 0, retry, sent_to, waits: false, lease }
+        Part { request, target, progress, reply, asks, skip: 0, retry, sent_to, waits: false, is_cure: false, lease }
     }
 
     pub(super) fn again(&self, target: Target) -> Part {
-        Part { waits: self.waits, ..Part::new(self.request.clone(), target) }
+        Part { waits: self.waits, is_cure: self.is_cure, ..Part::new(self.request.clone(), target) }
     }
 
     pub(super) fn slot(&self) -> Option<u16> {
@@ -159,7 +161,8 @@ pub(super) fn split(core: &Core, request: &Request<'_>, split: Split, entry: &mu
 
 pub(super) fn every(request: &Request<'_>, written: &[u8], merge: Merge, entry: &mut Entry) {
     let changes = request.spec.retry != RetryClass::Read;
-    gather(entry, vec![Part::new(written.to_vec(), Target::Every)], MergeMode::Merged(merge), request.name(), changes);
+    let part = Part { is_cure: merge == Merge::OneSucceeds, ..Part::new(written.to_vec(), Target::Every) };
+    gather(entry, vec![part], MergeMode::Merged(merge), request.name(), changes);
 }
 
 pub(super) fn one(written: &[u8], merge: Merge, entry: &mut Entry) {
@@ -235,6 +238,9 @@ impl Gather {
 
     /// The reply.
     pub(super) fn reply(&self, map: &SlotMap, random: usize) -> Vec<u8> {
+        if let Some(reply) = self.only_success() {
+            return reply.to_vec();
+        }
         if let Some(error) = self.failure() {
             let mut out = Vec::new();
             encode::error(&mut out, &error);
@@ -243,7 +249,7 @@ impl Gather {
         let replies: Vec<&[u8]> = self.parts.iter().map(|part| &*part.reply).collect();
         let same = replies.windows(2).all(|pair| pair[0] == pair[1]);
         let errors = replies.iter().filter(|reply| value::is_error(reply)).count();
-        if errors > 0 && !matches!(self.how, MergeMode::Merged(Merge::OneSucceeds)) && !(same && errors == replies.len()) {
+        if errors > 0 && !self.is_for_one() && !(same && errors == replies.len()) {
             return self.partly(&replies, errors);
         }
         let first = replies.first().copied().unwrap_or_default();
@@ -271,6 +277,18 @@ impl Gather {
         }
     }
 
+    /// Where one part is to be done, and was.
+    fn only_success(&self) -> Option<&[u8]> {
+        let is_done = |part: &&Part| part.progress == Progress::Replied && !value::is_error(&part.reply);
+        let parts = self.parts.iter().filter(|_| self.is_for_one());
+        parts.filter(is_done).map(|part| &*part.reply).next()
+    }
+
+    /// The others have nothing to do.
+    fn is_for_one(&self) -> bool {
+        matches!(self.how, MergeMode::Merged(Merge::OneSucceeds))
+    }
+
     /// What is said where some parts were not answered.
     fn failure(&self) -> Option<String> {
         if self.parts.iter().any(|part| part.progress == Progress::TooLong) {
@@ -296,7 +314,7 @@ impl Gather {
                 fault.reason()
             ));
         }
-        if self.writes && count < all {
+        if self.writes && count < all && !self.is_for_one() {
             return Some(format!("PARTIAL respguard: {name} was done on {} of {all} parts: {whom} is not served", all - count));
         }
         Some(format!("ERR respguard: {name} is not answered: of {all} parts {count} failed: {whom} is not served in time"))

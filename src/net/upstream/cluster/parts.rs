@@ -9,10 +9,12 @@ use super::dispatch::ASKING;
 use super::entry::{Kind, Lease, Phase};
 use super::gather::{Gather, Part, Progress, Target};
 use super::replies::NextStep;
+use super::settings::NodeName;
 use super::state::State;
 use crate::net::clock;
 use crate::net::memory_budget::LITTLE;
 use crate::net::upstream::connection::Phase as LinkPhase;
+use crate::net::upstream::lane::Lane;
 use crate::net::upstream::{Admitted, PING, Recipient};
 use respguard_engine::link::owed::{Owed, ReplyTo};
 use respguard_engine::link::times::Times;
@@ -55,25 +57,37 @@ impl Core {
             (None, Target::Home) => (false, self.home_lane()),
             (None, Target::Every | Target::Written) => (false, None),
         };
+        let found = found.or_else(|| self.cured(part));
         let Some((address, lane)) = found else { return false };
-        let link = if part.waits { self.lease(&lane) } else { Some(lane.shared_for(&self.as_recipient())) };
-        let Some(link) = link.filter(|link| part.waits || link.phase() == LinkPhase::Ready) else { return false };
+        let is_alone = part.waits || part.is_cure;
+        let link = if is_alone { self.lease(&lane) } else { Some(lane.shared_for(&self.as_recipient())) };
+        let Some(link) = link.filter(|link| is_alone || link.phase() == LinkPhase::Ready) else { return false };
         let who: Rc<dyn Recipient> = Rc::new(PartOf::new(self, entry, at));
         // A connection waits for what it has written itself: with this it has come as far as all others.
         let own = if part.waits { Some(PING) } else { asks.then_some(ASKING) };
         let parts: &[&[u8]] = if let Some(own) = own { &[own, &part.request] } else { &[&part.request] };
         let skip = u32::from(own.is_some());
         let is_sent = link.send(who, parts, Owed::questions(0, 1 + skip), Times { read_at: clock::now(), deadline });
-        if part.waits && !is_sent {
+        if is_alone && !is_sent {
             lane.give_back(&link, false);
-        } else if part.waits {
-            link.mark_blocking();
+        } else if is_alone {
+            if part.waits {
+                link.mark_blocking();
+            }
             part.lease = Some(Lease { lane, link });
         }
         if is_sent {
             (part.progress, part.skip, part.sent_to, part.asks) = (Progress::Sent, skip, Some(address), None);
         }
         is_sent
+    }
+
+    /// The node that a cure is for, which need not answer anything else.
+    fn cured(&self, part: &Part) -> Option<(NodeName, Rc<Lane>)> {
+        let Target::Shard(slot) = part.target else { return None };
+        let address = self.nodes.owner(slot).filter(|_| part.is_cure)?;
+        let lane = self.nodes.lane(&address, &self.key.borrow())?;
+        Some((address, lane))
     }
 
     /// All parts may have been answered.

@@ -90,6 +90,7 @@ impl Core {
 
     fn part_node(&self, part: &Part) -> Option<NodeName> {
         match (&part.asks, &part.target) {
+            _ if part.is_cure => None,
             (Some(node), _) | (None, Target::At(node)) => Some(NodeName::clone(node)),
             (None, Target::Slot(slot) | Target::Shard(slot)) => self.nodes.owner(*slot),
             (None, Target::Home | Target::Every | Target::Written) => None,
