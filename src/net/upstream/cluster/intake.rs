@@ -31,6 +31,14 @@ pub(super) struct Times {
     unsent_by: Instant,
 }
 
+impl Times {
+    /// Of what is read now.
+    pub(super) fn at(now: Instant, request_timeout: Duration) -> Times {
+        let unsent_by = now + request_timeout.saturating_sub(TOLD_BEFORE.min(request_timeout / 4));
+        Times { now, deadline: now + request_timeout, unsent_by }
+    }
+}
+
 /// One request as it was read.
 pub(super) struct Request<'a> {
     pub(super) id: CommandId,
@@ -325,8 +333,7 @@ impl Core {
         if let Some(known) = self.nodes.times.get().filter(|known| known.now == now) {
             return known;
         }
-        let request_timeout = self.nodes.settings.request_timeout;
-        let times = Times { now, deadline: now + request_timeout, unsent_by: unsent_by(now, request_timeout) };
+        let times = Times::at(now, self.nodes.settings.request_timeout);
         self.nodes.times.set(Some(times));
         times
     }
@@ -358,10 +365,6 @@ fn subscribe(request: &Request<'_>, entry: &mut Entry) {
     let names = request.args.iter().skip(1).map(Box::from).collect();
     entry.is_fence = true;
     entry.kind = Kind::Subscribe(Box::new(Change { kind, on, names, is_begun: false }));
-}
-
-fn unsent_by(now: Instant, request_timeout: Duration) -> Instant {
-    now + request_timeout.saturating_sub(TOLD_BEFORE.min(request_timeout / 4))
 }
 
 impl State {

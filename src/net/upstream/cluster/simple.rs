@@ -60,39 +60,43 @@ impl Core {
     #[inline]
     pub(super) fn take_simple(&self, state: &mut State, table: &Table, bytes: &[u8], commands: &Commands<'_>) -> usize {
         let Commands { batch, bytes: all, ref range } = *commands;
-        let (routes, times) = (self.nodes.routes(table), self.times());
+        let (routes, times, map) = (self.nodes.routes(table), self.times(), self.nodes.map.borrow());
         let mut pieces = self.nodes.pieces.take();
-        let (first, written_at) = (state.first + state.simple.len() as u64, state.input_start + state.parsed as u64);
-        let State { streams, simple, .. } = state;
+        let State { streams, simple, first, next, input_start, parsed, .. } = state;
         streams.note_changes(self.nodes.changes());
-        let (mut known, mut number, mut parsed) = (None::<SimpleCommand>, first, 0);
-        let (map, begin) = (self.nodes.map.borrow(), batch.wire(range.clone()).start);
+        let (begin, before) = (batch.wire(range.clone()).start, simple.len());
+        let (written_at, mut taken, mut known) = (*input_start + *parsed as u64, 0, None::<SimpleCommand>);
         for at in range.clone() {
             let id = batch.id(at);
             if known.as_ref().is_none_or(|known| known.id != id) {
                 known = SimpleCommand::of(&routes, table, id);
             }
             let Some(SimpleCommand { key, is_read, .. }) = known else { break };
-            // What is told of one without a key is not told here.
-            let Some(slot) = Some(batch.argument(all, at, key)).filter(|key| !key.is_empty()).map(key_slot) else { break };
+            let key = batch.argument(all, at, key);
+            if key.is_empty() {
+                // It may have none.
+                break;
+            }
+            let slot = key_slot(key);
             let Some(stream) = map.owner(slot).and_then(|shard| streams.of_shard(shard)) else { break };
-            let Some(stream_known) = streams.get(stream) else { break };
+            let Some(way) = streams.get(stream) else { break };
             let place = batch.wire(at..at + 1);
-            let (start, end) = (place.start - begin, place.end - begin);
-            let written = &bytes[start..end];
-            pieces.add(stream, stream_known, Collected { number, written, deadline: Some(times.deadline), is_read });
-            let (start, end) = (written_at + start as u64, written_at + end as u64);
+            let (from, through) = (place.start - begin, place.end - begin);
+            let (number, deadline) = (*first + simple.len() as u64, Some(times.deadline));
+            pieces.add(stream, way, Collected { number, written: &bytes[from..through], deadline, is_read });
+            let (start, end) = (written_at + from as u64, written_at + through as u64);
             simple.requests.push_back(SimpleRequest { start, end, slot, stream, command: id, is_read });
-            (number, parsed) = (number + 1, place.end - begin);
+            taken = through;
         }
         drop(map);
-        if number > first {
-            simple.read.push_back((number, times));
-            (state.next, state.parsed) = (number, state.parsed + parsed);
+        let count = simple.len() - before;
+        (*next, *parsed) = (*first + simple.len() as u64, *parsed + taken);
+        if count > 0 {
+            simple.read.push_back((*next, times));
             self.send_pieces(state, &mut pieces);
         }
         self.nodes.pieces.replace(pieces);
-        (number - first) as usize
+        count
     }
 }
 
@@ -158,5 +162,71 @@ impl State {
             self.queue.push_back(entry);
         }
         read.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use super::*;
+    use crate::net::upstream::cluster::entry::Phase;
+
+    /// So many bytes each, on three nodes in turn.
+    fn send(state: &mut State, requests: u64, times: Times) {
+        let before = state.first + state.simple.len() as u64;
+        for number in before..before + requests {
+            let (start, slot, stream) = (10 * number, number as u16 + 7, (number % 3) as u16);
+            let (command, is_read) = (CommandId::UNKNOWN, number % 2 == 0);
+            state.simple.requests.push_back(SimpleRequest { start, end: start + 10, slot, stream, command, is_read });
+        }
+        state.simple.read.push_back((before + requests, times));
+    }
+
+    #[test]
+    fn those_that_are_not_answered_stand_in_the_queue_as_they_were_sent() {
+        let (now, mut state) = (Instant::now(), State::new());
+        let [first, second] = [1, 2].map(|seconds| Times::at(now, Duration::from_secs(seconds)));
+        send(&mut state, 3, first);
+        send(&mut state, 2, second);
+        state.pop_front(2);
+        assert_eq!((state.requests(), state.simple.start(), state.first), (3, Some(20), 2));
+        state.queue_simple();
+        let told = state.queue.iter().map(|entry| {
+            assert_eq!(entry.phase, Phase::Sent);
+            (entry.bytes.clone(), entry.slot, entry.stream, entry.is_read, entry.deadline)
+        });
+        let [early, late] = [first.deadline, second.deadline].map(Some);
+        assert_eq!(
+            told.collect::<Vec<_>>(),
+            [
+                (20..30, Some(9), Some(2), true, early),
+                (30..40, Some(10), Some(0), false, late),
+                (40..50, Some(11), Some(1), true, late),
+            ]
+        );
+        assert!(state.simple.is_empty() && state.simple.read.is_empty());
+        assert_eq!(state.requests(), 3);
+    }
+
+    #[test]
+    fn times_are_kept_as_long_as_one_of_their_requests_is_under_way() {
+        let (times, mut state) = (Times::at(Instant::now(), Duration::from_secs(1)), State::new());
+        (0..4).for_each(|_| send(&mut state, 2, times));
+        let mut kept = Vec::new();
+        while !state.simple.is_empty() {
+            state.pop_front(1);
+            kept.push(state.simple.read.len());
+        }
+        assert_eq!(kept, [4, 3, 3, 2, 2, 1, 1, 0]);
+    }
+
+    #[test]
+    fn the_room_of_a_burst_goes() {
+        let (times, mut state) = (Times::at(Instant::now(), Duration::from_secs(1)), State::new());
+        send(&mut state, 1000, times);
+        state.pop_front(1000);
+        state.simple.shrink();
+        assert_eq!(state.simple.requests.capacity(), 0);
     }
 }

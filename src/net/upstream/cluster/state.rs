@@ -312,7 +312,7 @@ impl State {
     }
 
     /// Lets go of what was kept for requests that are answered.
-    pub(super) fn forget_answered(&mut self) {
+    fn forget_answered(&mut self) {
         if self.requests() == 0 {
             self.reply_bytes = 0;
             self.simple.shrink();
