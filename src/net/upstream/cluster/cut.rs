@@ -2,10 +2,13 @@
 
 use super::core::Core;
 use super::intake::Request;
+use super::pieces::Collected;
+use super::simple::SimpleRequest;
 use super::state::State;
 use crate::net::upstream::commands::Commands;
-use respguard_engine::command::{Table, Timeout};
-use respguard_engine::route::place::{Route, Slots};
+use respguard_engine::command::{CommandId, RetryClass, Table, Timeout};
+use respguard_engine::route::place::{Route, Routes, Slots};
+use respguard_engine::route::slots::key_slot;
 
 impl Core {
     /// True where so many bytes of whole commands may be taken: what was written before ends with a command, and none of them
@@ -27,6 +30,50 @@ impl Core {
         state.queue_simple();
         let range = commands.range.start + taken..commands.range.end;
         self.take_others(state, &table, &Commands { range, ..commands.clone() })
+    }
+
+    /// Takes and sends the simple ones among these commands up to the first that is not, or whose node has no connection that is
+    /// known to be ready: how many. `bytes` are theirs, and have been written.
+    fn take_simple(&self, state: &mut State, table: &Table, bytes: &[u8], commands: &Commands<'_>) -> usize {
+        let Commands { batch, bytes: all, ref range } = *commands;
+        let (routes, times, map) = (self.nodes.routes(table), self.times(), self.nodes.map.borrow());
+        let mut pieces = self.nodes.pieces.take();
+        let State { streams, simple, first, next, input_start, parsed, .. } = state;
+        streams.note_changes(self.nodes.changes());
+        let (begin, before) = (batch.wire(range.clone()).start, simple.len());
+        let (written_at, mut taken, mut known) = (*input_start + *parsed as u64, 0, None::<SimpleCommand>);
+        for at in range.clone() {
+            let id = batch.id(at);
+            if known.as_ref().is_none_or(|known| known.id != id) {
+                known = SimpleCommand::of(&routes, table, id);
+            }
+            let Some(SimpleCommand { key, is_read, .. }) = known else { break };
+            let key = batch.argument(all, at, key);
+            if key.is_empty() {
+                // It may have none.
+                break;
+            }
+            let slot = key_slot(key);
+            let Some(stream) = map.owner(slot).and_then(|shard| streams.of_shard(shard)) else { break };
+            let Some(way) = streams.get(stream) else { break };
+            let place = batch.wire(at..at + 1);
+            let (from, through) = (place.start - begin, place.end - begin);
+            let (written, deadline) = (&bytes[from..through], Some(times.deadline));
+            let count = way.replies.push(*first + simple.len() as u64);
+            pieces.add(stream, &mut way.piece, Collected { count, written, deadline, is_read });
+            let (start, end) = (written_at + from as u64, written_at + through as u64);
+            simple.push(SimpleRequest { start, end, slot, stream, command: id, is_read });
+            taken = through;
+        }
+        drop(map);
+        let count = simple.len() - before;
+        (*next, *parsed) = (*first + simple.len() as u64, *parsed + taken);
+        if count > 0 {
+            simple.note_times(*next, times);
+            self.send_pieces(state, &mut pieces);
+        }
+        self.nodes.pieces.replace(pieces);
+        count
     }
 
     /// Takes commands whose bytes are all that was written and has not been looked at; true where all have been sent.
@@ -67,6 +114,24 @@ impl Core {
             state.advance();
         }
         goes_at_once && are_sent
+    }
+}
+
+/// What commands have in common that go to the node of their only key as they came.
+struct SimpleCommand {
+    id: CommandId,
+    /// Which argument is the key.
+    key: usize,
+    is_read: bool,
+}
+
+impl SimpleCommand {
+    /// `None` for a command of another kind.
+    fn of(routes: &Routes, table: &Table, id: CommandId) -> Option<SimpleCommand> {
+        let spec = table.spec(id);
+        let goes_there = matches!(routes.get(id.index()), Route::Keys | Route::Split(_)) && spec.first_argument_is_only_key();
+        let is_simple = goes_there && spec.timeout == Timeout::Never && !spec.slow;
+        is_simple.then(|| SimpleCommand { id, key: usize::from(spec.name_words), is_read: spec.retry == RetryClass::Read })
     }
 }
 

@@ -1,11 +1,12 @@
 //! Splits what a client's link has written into requests, and decides where each goes.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::core::Core;
 use super::entry::{Entry, Kind, Phase};
 use super::state::{Parsing, State};
 use super::subscriptions::Change;
+use super::times::Times;
 use super::{gather, inquiry, login, proxy_reply, transaction};
 use crate::net::memory_budget::LITTLE;
 use respguard_engine::command::{BlockFor, CommandId, ConnectionEffect, Lane, RetryClass, Spec, Table, Timeout};
@@ -19,17 +20,6 @@ pub(super) const CROSSSLOT: &str = "CROSSSLOT Keys in request don't hash to the 
 pub(super) const ABORTED_BY: &str = "EXECABORT Transaction discarded because of:";
 /// To a request before a cluster that is longer than what is left.
 const TOO_LONG: &str = "was not sent: it is longer than what may be held for a node ([listen] buffered_bytes_max)";
-/// What waits for a node is told so before its link gives up on it.
-const TOLD_BEFORE: Duration = Duration::from_millis(100);
-
-/// When requests are read, and until when they are waited for.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Times {
-    now: Instant,
-    pub(super) deadline: Instant,
-    /// For a node that takes them.
-    unsent_by: Instant,
-}
 
 /// One request as it was read.
 pub(super) struct Request<'a> {
@@ -340,8 +330,7 @@ impl Core {
         if let Some(known) = self.nodes.times.get().filter(|known| known.now == now) {
             return known;
         }
-        let request_timeout = self.nodes.settings.request_timeout;
-        let times = Times { now, deadline: now + request_timeout, unsent_by: unsent_by(now, request_timeout) };
+        let times = Times::at(now, self.nodes.settings.request_timeout);
         self.nodes.times.set(Some(times));
         times
     }
@@ -373,10 +362,6 @@ fn subscribe(request: &Request<'_>, entry: &mut Entry) {
     let names = request.args.iter().skip(1).map(Box::from).collect();
     entry.is_fence = true;
     entry.kind = Kind::Subscribe(Box::new(Change { kind, on, names, is_begun: false }));
-}
-
-fn unsent_by(now: Instant, request_timeout: Duration) -> Instant {
-    now + request_timeout.saturating_sub(TOLD_BEFORE.min(request_timeout / 4))
 }
 
 impl State {

@@ -2,103 +2,15 @@
 //!
 //! Those of one node keep their order. Between requests of different nodes there is none.
 
-use std::time::Instant;
-
 use super::core::Core;
 use super::entry::{Entry, Kind};
+use super::pieces::{Collected, Piece, Pieces};
 use super::settings::NodeName;
 use super::state::State;
 use super::streams::{Stream, address};
 use crate::net::clock;
 use respguard_engine::link::owed::Owed;
 use respguard_engine::link::times::Times;
-
-/// Requests of one piece.
-const REQUESTS_MAX: u32 = 256;
-/// A buffer that grew beyond this is not kept.
-const BUFFER_BYTES_MAX: usize = 256 * 1024;
-
-/// What goes to one node in one piece.
-#[derive(Debug, Default)]
-struct Piece {
-    stream: u16,
-    /// Which request of the stream the first is.
-    first: u64,
-    requests: u32,
-    deadline: Option<Instant>,
-    /// One of them may write.
-    writes: bool,
-    bytes: Vec<u8>,
-}
-
-/// A request that comes to a piece.
-pub(super) struct Collected<'a> {
-    /// Its number among all of its client.
-    pub(super) number: u64,
-    pub(super) written: &'a [u8],
-    pub(super) deadline: Option<Instant>,
-    pub(super) is_read: bool,
-}
-
-impl<'a> Collected<'a> {
-    fn of(entry: &Entry, number: u64, written: &'a [u8]) -> Collected<'a> {
-        Collected { number, written, deadline: entry.deadline, is_read: entry.is_read }
-    }
-}
-
-/// Pieces that are being collected; one for all clients of a worker, of whom one sends at a time.
-#[derive(Debug, Default)]
-pub(super) struct Pieces {
-    all: Vec<Piece>,
-    used: usize,
-}
-
-impl Pieces {
-    pub(super) fn is_empty(&self) -> bool {
-        self.used == 0
-    }
-
-    fn begin(&mut self, stream: u16, deadline: Option<Instant>) -> usize {
-        if self.used == self.all.len() {
-            self.all.push(Piece::default());
-        }
-        let piece = &mut self.all[self.used];
-        (piece.stream, piece.requests, piece.deadline, piece.writes) = (stream, 0, deadline, false);
-        self.used += 1;
-        self.used - 1
-    }
-
-    /// A request comes to what goes to its node.
-    #[inline]
-    pub(super) fn add(&mut self, stream: u16, known: &mut Stream, request: Collected<'_>) {
-        let Collected { number, written, deadline, is_read } = request;
-        let is_next = |at: &usize| self.all[*at].deadline == deadline && self.all[*at].requests < REQUESTS_MAX;
-        let at = match known.piece.filter(is_next) {
-            Some(at) => at,
-            None => self.begin(stream, deadline),
-        };
-        known.piece = Some(at);
-        let count = known.replies.push(number);
-        let piece = &mut self.all[at];
-        if piece.requests == 0 {
-            piece.first = count;
-        }
-        piece.requests += 1;
-        piece.writes |= !is_read;
-        piece.bytes.extend_from_slice(written);
-    }
-
-    /// Nothing is collected any more.
-    fn forget(&mut self) {
-        for piece in &mut self.all[..self.used] {
-            if piece.bytes.capacity() > BUFFER_BYTES_MAX {
-                piece.bytes = Vec::new();
-            }
-            piece.bytes.clear();
-        }
-        self.used = 0;
-    }
-}
 
 impl Core {
     /// Takes the request at this place into the piece for its node, if it can go that way.
@@ -112,7 +24,7 @@ impl Core {
         let (entry, Some(known)) = (&mut queue[place], streams.get(stream)) else { return false };
         let offset = |position: u64| usize::try_from(position.saturating_sub(*input_start)).unwrap_or(usize::MAX);
         let written = input.get(offset(entry.bytes.start)..offset(entry.bytes.end));
-        pieces.add(stream, known, Collected::of(entry, number, written.unwrap_or_default()));
+        add(pieces, stream, known, (entry, number), written.unwrap_or_default());
         entry.go_in(stream);
         true
     }
@@ -140,7 +52,7 @@ impl Core {
         if let Some(stream) = self.stream_of(state, slot)
             && let Some(known) = state.streams.get(stream)
         {
-            pieces.add(stream, known, Collected::of(&entry, number, written));
+            add(pieces, stream, known, (&entry, number), written);
             entry.go_in(stream);
             state.next = number + 1;
             is_collected = true;
@@ -177,7 +89,7 @@ impl Core {
     /// Sends what was collected; true when all of it is on its way.
     pub(super) fn send_pieces(&self, state: &mut State, pieces: &mut Pieces) -> bool {
         let mut are_sent = true;
-        for piece in &pieces.all[..pieces.used] {
+        for piece in pieces.all() {
             let Some(stream) = state.streams.get(piece.stream) else { continue };
             stream.piece = None;
             stream.note_use();
@@ -210,4 +122,11 @@ impl Core {
         }
         self.nodes.doubt(clock::now());
     }
+}
+
+/// The request with this number comes to what goes over its stream.
+#[inline]
+fn add(pieces: &mut Pieces, stream: u16, known: &mut Stream, (entry, number): (&Entry, u64), written: &[u8]) {
+    let count = known.replies.push(number);
+    pieces.add(stream, &mut known.piece, Collected { count, written, deadline: entry.deadline, is_read: entry.is_read });
 }

@@ -3,15 +3,8 @@
 
 use std::collections::VecDeque;
 
-use super::core::Core;
-use super::entry::Entry;
-use super::intake::Times;
-use super::scatter::Collected;
-use super::state::State;
-use crate::net::upstream::commands::Commands;
-use respguard_engine::command::{CommandId, RetryClass, Table, Timeout};
-use respguard_engine::route::place::{Route, Routes};
-use respguard_engine::route::slots::key_slot;
+use super::times::Times;
+use respguard_engine::command::CommandId;
 
 /// A client that is owed nothing keeps room for no more than so many.
 const IDLE_REQUESTS_MAX: usize = 64;
@@ -25,75 +18,15 @@ pub(super) struct SimpleRequests {
 }
 
 #[derive(Clone, Copy)]
-struct SimpleRequest {
+pub(super) struct SimpleRequest {
     /// Where it stands in what was written.
-    start: u64,
-    end: u64,
-    slot: u16,
+    pub(super) start: u64,
+    pub(super) end: u64,
+    pub(super) slot: u16,
     /// Its reply comes in this one.
-    stream: u16,
-    command: CommandId,
-    is_read: bool,
-}
-
-/// What commands have in common that go to the node of their only key as they came.
-struct SimpleCommand {
-    id: CommandId,
-    /// Which argument is the key.
-    key: usize,
-    is_read: bool,
-}
-
-impl SimpleCommand {
-    /// `None` for a command of another kind.
-    fn of(routes: &Routes, table: &Table, id: CommandId) -> Option<SimpleCommand> {
-        let spec = table.spec(id);
-        let goes_there = matches!(routes.get(id.index()), Route::Keys | Route::Split(_)) && spec.first_argument_is_only_key();
-        let is_simple = goes_there && spec.timeout == Timeout::Never && !spec.slow;
-        is_simple.then(|| SimpleCommand { id, key: usize::from(spec.name_words), is_read: spec.retry == RetryClass::Read })
-    }
-}
-
-impl Core {
-    /// Takes and sends the simple ones among these commands up to the first that is not, or whose node has no connection that is
-    /// known to be ready: how many. `bytes` are theirs, and have been written.
-    #[inline]
-    pub(super) fn take_simple(&self, state: &mut State, table: &Table, bytes: &[u8], commands: &Commands<'_>) -> usize {
-        let Commands { batch, bytes: all, ref range } = *commands;
-        let (routes, times) = (self.nodes.routes(table), self.times());
-        let mut pieces = self.nodes.pieces.take();
-        let (first, written_at) = (state.first + state.simple.len() as u64, state.input_start + state.parsed as u64);
-        let State { streams, simple, .. } = state;
-        streams.note_changes(self.nodes.changes());
-        let (mut known, mut number, mut parsed) = (None::<SimpleCommand>, first, 0);
-        let (map, begin) = (self.nodes.map.borrow(), batch.wire(range.clone()).start);
-        for at in range.clone() {
-            let id = batch.id(at);
-            if known.as_ref().is_none_or(|known| known.id != id) {
-                known = SimpleCommand::of(&routes, table, id);
-            }
-            let Some(SimpleCommand { key, is_read, .. }) = known else { break };
-            // What is told of one without a key is not told here.
-            let Some(slot) = Some(batch.argument(all, at, key)).filter(|key| !key.is_empty()).map(key_slot) else { break };
-            let Some(stream) = map.owner(slot).and_then(|shard| streams.of_shard(shard)) else { break };
-            let Some(stream_known) = streams.get(stream) else { break };
-            let place = batch.wire(at..at + 1);
-            let (start, end) = (place.start - begin, place.end - begin);
-            let written = &bytes[start..end];
-            pieces.add(stream, stream_known, Collected { number, written, deadline: Some(times.deadline), is_read });
-            let (start, end) = (written_at + start as u64, written_at + end as u64);
-            simple.requests.push_back(SimpleRequest { start, end, slot, stream, command: id, is_read });
-            (number, parsed) = (number + 1, place.end - begin);
-        }
-        drop(map);
-        if number > first {
-            simple.read.push_back((number, times));
-            (state.next, state.parsed) = (number, state.parsed + parsed);
-            self.send_pieces(state, &mut pieces);
-        }
-        self.nodes.pieces.replace(pieces);
-        (number - first) as usize
-    }
+    pub(super) stream: u16,
+    pub(super) command: CommandId,
+    pub(super) is_read: bool,
 }
 
 impl SimpleRequests {
@@ -105,6 +38,27 @@ impl SimpleRequests {
     #[inline]
     pub(super) fn is_empty(&self) -> bool {
         self.requests.is_empty()
+    }
+
+    /// The next one.
+    #[inline]
+    pub(super) fn push(&mut self, request: SimpleRequest) {
+        self.requests.push_back(request);
+    }
+
+    /// Those up to the one before this number that came last were read at these times.
+    pub(super) fn note_times(&mut self, end: u64, times: Times) {
+        self.read.push_back((end, times));
+    }
+
+    /// Takes all of them, of which the first has this number, with the times of each.
+    pub(super) fn take(&mut self, first: u64) -> impl Iterator<Item = (SimpleRequest, Times)> {
+        let SimpleRequests { requests, read } = std::mem::take(self);
+        let mut read = read.into_iter().peekable();
+        (first..).zip(requests).map_while(move |(number, request)| {
+            while read.next_if(|(end, _)| *end <= number).is_some() {}
+            read.peek().map(|(_, times)| (request, *times))
+        })
     }
 
     /// Where the first begins in what was written.
@@ -134,29 +88,54 @@ impl SimpleRequests {
     }
 }
 
-impl State {
-    /// Simple requests stand in the queue from now on, like any others: something else comes between them or behind them.
-    #[inline]
-    pub(super) fn queue_simple(&mut self) {
-        if !self.simple.is_empty() {
-            self.queue_all_simple();
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use super::*;
+
+    /// So many bytes each, on three nodes in turn.
+    fn send(simple: &mut SimpleRequests, first: u64, requests: u64, times: Times) {
+        for number in first..first + requests {
+            let (start, slot, stream) = (10 * number, number as u16 + 7, (number % 3) as u16);
+            let (command, is_read) = (CommandId::UNKNOWN, number % 2 == 0);
+            simple.push(SimpleRequest { start, end: start + 10, slot, stream, command, is_read });
         }
+        simple.note_times(first + requests, times);
     }
 
-    #[cold]
-    fn queue_all_simple(&mut self) {
-        debug_assert!(self.queue.is_empty(), "what is not simple stands in the queue with all others");
-        let SimpleRequests { requests, read } = &mut self.simple;
-        for (number, request) in (self.first..).zip(requests.drain(..)) {
-            while read.front().is_some_and(|(end, _)| *end <= number) {
-                read.pop_front();
-            }
-            let Some((_, times)) = read.front() else { break };
-            let SimpleRequest { start, end, slot, stream, command, is_read } = request;
-            let mut entry = Entry::single(*times, command, start..end, slot, is_read);
-            entry.go_in(stream);
-            self.queue.push_back(entry);
-        }
-        read.clear();
+    #[test]
+    fn those_that_are_not_answered_are_told_as_they_were_sent() {
+        let (now, mut simple) = (Instant::now(), SimpleRequests::default());
+        let [first, second] = [1, 2].map(|seconds| Times::at(now, Duration::from_secs(seconds)));
+        send(&mut simple, 0, 3, first);
+        send(&mut simple, 3, 2, second);
+        simple.pop_front(2, 2);
+        assert_eq!((simple.len(), simple.start()), (3, Some(20)));
+        assert_eq!(simple.streams().collect::<Vec<_>>(), [2, 0, 1]);
+        let told = simple.take(2).map(|(request, times)| (request.start, request.slot, request.is_read, times.deadline));
+        let [early, late] = [first.deadline, second.deadline];
+        assert_eq!(told.collect::<Vec<_>>(), [(20, 9, true, early), (30, 10, false, late), (40, 11, true, late)]);
+        assert!(simple.is_empty() && simple.read.is_empty());
+    }
+
+    #[test]
+    fn times_are_kept_as_long_as_one_of_their_requests_is_under_way() {
+        let (times, mut simple) = (Times::at(Instant::now(), Duration::from_secs(1)), SimpleRequests::default());
+        (0..4).for_each(|at| send(&mut simple, 2 * at, 2, times));
+        let kept = (1..=8).map(|first| {
+            simple.pop_front(1, first);
+            simple.read.len()
+        });
+        assert_eq!(kept.collect::<Vec<_>>(), [4, 3, 3, 2, 2, 1, 1, 0]);
+    }
+
+    #[test]
+    fn the_room_of_a_burst_goes() {
+        let (times, mut simple) = (Times::at(Instant::now(), Duration::from_secs(1)), SimpleRequests::default());
+        send(&mut simple, 0, 1000, times);
+        simple.pop_front(1000, 1000);
+        simple.shrink();
+        assert_eq!(simple.requests.capacity(), 0);
     }
 }

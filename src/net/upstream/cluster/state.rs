@@ -8,7 +8,7 @@ use super::connection::HeadFault;
 use super::entry::{Entry, Kind, Lease, OpenTransaction, Phase};
 use super::scripts::ScriptNeeds;
 use super::settings::NodeName;
-use super::simple::SimpleRequests;
+use super::simple::{SimpleRequest, SimpleRequests};
 use super::streams::Streams;
 use super::subscriptions::{Name, Subscriptions};
 use crate::net::clock;
@@ -260,6 +260,25 @@ impl State {
         }
     }
 
+    /// Simple requests stand in the queue from now on, like any others: something else comes between them or behind them.
+    #[inline]
+    pub(super) fn queue_simple(&mut self) {
+        if !self.simple.is_empty() {
+            self.queue_all_simple();
+        }
+    }
+
+    #[cold]
+    fn queue_all_simple(&mut self) {
+        debug_assert!(self.queue.is_empty(), "what is not simple stands in the queue with all others");
+        for (request, times) in self.simple.take(self.first) {
+            let SimpleRequest { start, end, slot, stream, command, is_read } = request;
+            let mut entry = Entry::single(times, command, start..end, slot, is_read);
+            entry.go_in(stream);
+            self.queue.push_back(entry);
+        }
+    }
+
     /// Requests under way.
     #[inline]
     pub(super) fn requests(&self) -> usize {
@@ -312,7 +331,7 @@ impl State {
     }
 
     /// Lets go of what was kept for requests that are answered.
-    pub(super) fn forget_answered(&mut self) {
+    fn forget_answered(&mut self) {
         if self.requests() == 0 {
             self.reply_bytes = 0;
             self.simple.shrink();
