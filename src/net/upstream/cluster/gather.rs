@@ -3,7 +3,6 @@
 use super::core::Core;
 use super::entry::{Entry, Kind, Lease};
 use super::intake::Request;
-use super::nodes::Nodes;
 use super::retry::Retry;
 use super::settings::NodeName;
 use super::walk::Step;
@@ -201,21 +200,16 @@ pub(super) fn scan(core: &Core, request: &Request<'_>, entry: &mut Entry) {
 }
 
 impl Gather {
-    /// A part for each node in the place of the one that stands for all. A shard's is for whoever is its primary.
-    pub(super) fn spread(&mut self, nodes: &Nodes, wrote: &[NodeName]) {
-        let targets: Vec<Target> = match self.parts.first().map(|part| &part.target) {
-            Some(Target::Every) => nodes.map.borrow().first_slots().map(Target::Shard).collect(),
-            Some(Target::Written) if wrote.is_empty() => vec![Target::Home],
-            Some(Target::Written) => {
-                let primaries = nodes.primaries();
-                let is_known = wrote.iter().all(|node| primaries.contains(node));
-                let nodes = if is_known { wrote } else { &primaries };
-                nodes.iter().map(|node| Target::At(NodeName::clone(node))).collect()
-            }
-            _ => return,
-        };
-        if !targets.is_empty() {
-            self.parts = targets.into_iter().map(|target| self.parts[0].again(target)).collect();
+    /// What its first part stands for, until it is known which nodes there are.
+    pub(super) fn first_target(&self) -> Option<&Target> {
+        self.parts.first().map(|part| &part.target)
+    }
+
+    /// A part for each of these in the place of the one that stands for all.
+    pub(super) fn spread(&mut self, targets: impl Iterator<Item = Target>) {
+        let parts: Vec<_> = targets.map(|target| self.parts[0].again(target)).collect();
+        if !parts.is_empty() {
+            self.parts = parts;
         }
     }
 

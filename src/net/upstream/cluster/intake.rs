@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use super::core::Core;
 use super::entry::{Entry, Kind, Phase};
+use super::messages::ABORTED_BY;
 use super::state::{Parsing, State};
 use super::subscriptions::Change;
 use super::times::Times;
@@ -16,8 +17,6 @@ use respguard_resp::request::{Args, Limits, Parsed, RequestParser};
 
 /// Redis' own text.
 pub(super) const CROSSSLOT: &str = "CROSSSLOT Keys in request don't hash to the same slot";
-/// What EXEC answers that is itself the culprit.
-pub(super) const ABORTED_BY: &str = "EXECABORT Transaction discarded because of:";
 /// To a request before a cluster that is longer than what is left.
 const TOO_LONG: &str = "was not sent: it is longer than what may be held for a node ([listen] buffered_bytes_max)";
 
@@ -216,7 +215,7 @@ impl Core {
             return bytes;
         }
         if state.multi.is_none()
-            && let Some(reply) = self.refusal_while_subscribed(state, request)
+            && let Some(reply) = self.refusal_while_subscribed(state, request.spec, request.args)
         {
             let mut entry = self.entry(request, start..start + bytes as u64);
             (entry.reply, entry.kind) = (reply, Kind::ProxyReply);

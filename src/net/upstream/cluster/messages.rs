@@ -2,15 +2,15 @@
 
 use super::core::Core;
 use super::entry::{Kind as EntryKind, Phase};
-use super::intake::{ABORTED_BY, Request};
 use super::listener::word;
 use super::state::State;
 use super::subscriptions::Name;
-use respguard_engine::command::{CommandId, SubscriptionKind as Kind};
-use respguard_engine::route::place::Route;
+use respguard_engine::command::{ConnectionEffect, Spec, SubscriptionKind as Kind};
 use respguard_resp::request::{Args, Limits, Parsed, RequestParser};
 use respguard_resp::{Protocol, encode};
 
+/// What EXEC answers that is itself the culprit.
+pub(super) const ABORTED_BY: &str = "EXECABORT Transaction discarded because of:";
 /// Redis' own text.
 const ALLOWED: &str = "only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in this context";
 
@@ -81,11 +81,11 @@ impl State {
 
 impl Core {
     /// In RESP2 a client that has subscriptions may do little else: what it is answered instead, if it has sent something else.
-    pub(super) fn refusal_while_subscribed(&self, state: &State, request: &Request<'_>) -> Option<Vec<u8>> {
+    pub(super) fn refusal_while_subscribed(&self, state: &State, spec: &Spec, args: Args<'_>) -> Option<Vec<u8>> {
         let may_be =
             state.subscriptions.is_some() || state.queue.iter().any(|entry| matches!(entry.kind, EntryKind::Subscribe(_)));
         let is_refused = may_be && self.key.borrow().protocol == Protocol::Resp2 && state.will_be_subscribed();
-        (is_refused && request.route != Route::Subscribe).then(|| refusal(request)).flatten()
+        is_refused.then(|| refusal(spec, args)).flatten()
     }
 
     /// The same when its turn has come; true for what was answered instead of sent.
@@ -111,7 +111,7 @@ impl Core {
                 _ => return false,
             };
             let Parsed::Request { bytes, .. } = parsed else { return false };
-            let Some(refused) = refusal(&Request::read(self, &table, args)) else { return false };
+            let Some(refused) = refusal(table.spec(table.lookup(args)), args) else { return false };
             reply.extend_from_slice(&refused);
             at += bytes;
             spans.clear();
@@ -123,12 +123,10 @@ impl Core {
     }
 }
 
-/// What a subscribed client is answered to this request, which is none about subscriptions; `None` where a node says what is wrong
-/// with its form.
-fn refusal(request: &Request<'_>) -> Option<Vec<u8>> {
-    let (spec, args) = (request.spec, request.args);
-    let is_allowed = request.route == Route::Quit || spec.name() == "reset";
-    if is_allowed || request.id == CommandId::UNKNOWN || !spec.arity_fits(args) {
+/// What a subscribed client is answered to this request; `None` where it may send it, or a node says what is wrong with its form.
+fn refusal(spec: &Spec, args: Args<'_>) -> Option<Vec<u8>> {
+    let is_subscribing = matches!(spec.connection, ConnectionEffect::Subscribe(_) | ConnectionEffect::Unsubscribe(_));
+    if is_subscribing || matches!(spec.name(), "" | "quit" | "reset") || !spec.arity_fits(args) {
         return None;
     }
     let mut reply = Vec::new();

@@ -29,7 +29,18 @@ impl Core {
         let deadline = state.queue[place].deadline;
         let State { queue, wrote, .. } = state;
         let Kind::Gather(gather) = &mut queue[place].kind else { return 0 };
-        gather.spread(&self.nodes, wrote);
+        match gather.first_target() {
+            // A shard's part is for whoever is its primary.
+            Some(Target::Every) => gather.spread(self.nodes.map.borrow().first_slots().map(Target::Shard)),
+            Some(Target::Written) if wrote.is_empty() => gather.spread(std::iter::once(Target::Home)),
+            Some(Target::Written) => {
+                let primaries = self.nodes.primaries();
+                let is_known = wrote.iter().all(|node| primaries.contains(node));
+                let nodes = if is_known { wrote } else { &*primaries };
+                gather.spread(nodes.iter().map(|node| Target::At(NodeName::clone(node))));
+            }
+            _ => {}
+        }
         let mut is_all_sent = true;
         let mut wrote = Vec::new();
         for (at, part) in gather.parts.iter_mut().enumerate() {
