@@ -459,13 +459,6 @@ impl State {
         }
     }
 
-    /// The slot of what is watched, or will be.
-    pub(super) fn watched_slot(&self) -> Option<u16> {
-        let is_watch = |entry: &&Entry| matches!(entry.kind, Kind::Watch) && !entry.is_over();
-        let to_come = || self.queue.iter().filter(|_| self.watches).find(is_watch).and_then(|entry| entry.slot);
-        self.watch.as_ref().map(|watch| watch.slot).or_else(to_come)
-    }
-
     /// Nothing is watched any more.
     pub(super) fn end_watch(&mut self) {
         if let Some(watch) = self.watch.take() {

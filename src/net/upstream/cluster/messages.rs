@@ -126,7 +126,7 @@ impl Core {
 /// What a subscribed client is answered to this request; `None` where it may send it, or a node says what is wrong with its form.
 fn refusal(spec: &Spec, args: Args<'_>) -> Option<Vec<u8>> {
     let is_subscribing = matches!(spec.connection, ConnectionEffect::Subscribe(_) | ConnectionEffect::Unsubscribe(_));
-    if is_subscribing || matches!(spec.name(), "" | "quit" | "reset") || !spec.arity_fits(args) {
+    if is_subscribing || matches!(spec.name(), "unknown" | "quit" | "reset") || !spec.arity_fits(args) {
         return None;
     }
     let mut reply = Vec::new();

@@ -73,6 +73,8 @@ pub(super) struct State {
     pub(super) watch: Option<Watch>,
     /// A WATCH was read that no EXEC, DISCARD or UNWATCH has ended yet: what it is about may still have to be sent.
     pub(super) watches: bool,
+    /// The slot that this is about.
+    pub(super) watched_slot: Option<u16>,
     /// Since when the first request blocks at its node.
     pub(super) blocks_since: Option<Instant>,
     /// Nodes that it has written to.
@@ -136,6 +138,7 @@ impl State {
             multi: None,
             watch: None,
             watches: false,
+            watched_slot: None,
             blocks_since: None,
             wrote: Vec::new(),
             subscriptions: None,

@@ -182,7 +182,8 @@ pub(super) fn take(state: &mut State, verb: Verb, entry: &mut Entry) {
             entry.kind = Kind::ProxyReply;
         }
         Verb::Watch => {
-            state.watches = true;
+            let known = state.watched_slot.filter(|_| state.watches);
+            (state.watches, state.watched_slot) = (true, known.or(entry.slot));
             entry.kind = Kind::Watch;
             entry.is_fence = true;
         }
@@ -200,7 +201,7 @@ pub(super) fn take(state: &mut State, verb: Verb, entry: &mut Entry) {
 pub(super) fn take_queued(core: &Core, state: &mut State, request: &Request<'_>, written: &[u8], start: u64) {
     let mut entry = core.entry(request, start..start + written.len() as u64);
     entry.is_read = false;
-    let watched = state.watched_slot();
+    let watched = state.watched_slot.filter(|_| state.watches);
     let Some(multi) = &mut state.multi else { return };
     let verb = match request.route {
         Route::Transaction(verb) => Some(verb),
