@@ -53,9 +53,9 @@ impl SimpleRequests {
 
     /// Takes all of them, of which the first has this number, with the times of each.
     pub(super) fn take(&mut self, first: u64) -> impl Iterator<Item = (SimpleRequest, Times)> {
-        let SimpleRequests { requests, read } = std::mem::take(self);
-        let mut read = read.into_iter().peekable();
-        (first..).zip(requests).map_while(move |(number, request)| {
+        let SimpleRequests { requests, read } = self;
+        let mut read = read.drain(..).peekable();
+        (first..).zip(requests.drain(..)).map_while(move |(number, request)| {
             while read.next_if(|(end, _)| *end <= number).is_some() {}
             read.peek().map(|(_, times)| (request, *times))
         })
