@@ -1,6 +1,6 @@
 //! Splits what a client's link has written into requests, and decides where each goes.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::core::Core;
 use super::entry::{Entry, Kind, Phase};
@@ -19,16 +19,12 @@ pub(super) const CROSSSLOT: &str = "CROSSSLOT Keys in request don't hash to the 
 const ABORTED_BY: &str = "EXECABORT Transaction discarded because of:";
 /// To a request before a cluster that is longer than what is left.
 const TOO_LONG: &str = "was not sent: it is longer than what may be held for a node ([listen] buffered_bytes_max)";
-/// What waits for a node is told so before its link gives up on it.
-const TOLD_BEFORE: Duration = Duration::from_millis(100);
 
 /// When requests are read, and until when they are waited for.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Times {
-    now: Instant,
+    pub(super) now: Instant,
     pub(super) deadline: Instant,
-    /// For a node that takes them.
-    unsent_by: Instant,
 }
 
 /// One request as it was read.
@@ -303,7 +299,7 @@ impl Entry {
             frames: 1,
             phase: Phase::Waiting,
             deadline: Some(times.deadline),
-            unsent_by: times.unsent_by,
+            since: times.now,
             skip: 0,
             reply: Vec::new(),
             begun: false,
@@ -311,6 +307,7 @@ impl Entry {
             holds_slot: false,
             is_fence: false,
             blocks_others: false,
+            is_listed: false,
             stream: None,
             sent_to: None,
             again: None,
@@ -325,8 +322,7 @@ impl Core {
         if let Some(known) = self.nodes.times.get().filter(|known| known.now == now) {
             return known;
         }
-        let request_timeout = self.nodes.settings.request_timeout;
-        let times = Times { now, deadline: now + request_timeout, unsent_by: unsent_by(now, request_timeout) };
+        let times = Times { now, deadline: now + self.nodes.settings.request_timeout };
         self.nodes.times.set(Some(times));
         times
     }
@@ -358,10 +354,6 @@ fn subscribe(request: &Request<'_>, entry: &mut Entry) {
     let names = request.args.iter().skip(1).map(Box::from).collect();
     entry.is_fence = true;
     entry.kind = Kind::Subscribe(Box::new(Change { kind, on, names, is_begun: false }));
-}
-
-fn unsent_by(now: Instant, request_timeout: Duration) -> Instant {
-    now + request_timeout.saturating_sub(TOLD_BEFORE.min(request_timeout / 4))
 }
 
 impl State {

@@ -21,6 +21,7 @@ mod cut;
 mod dispatch;
 mod entry;
 mod gather;
+mod hindrances;
 mod in_two;
 mod inquiry;
 mod intake;
@@ -45,6 +46,7 @@ mod subscriptions;
 mod together;
 mod traffic;
 mod transaction;
+mod turn;
 mod unsent;
 mod unsettled;
 

@@ -107,19 +107,20 @@ impl Core {
         let is_simple = matches!(entry.kind, Kind::Single) && !entry.blocks_others && entry.again.is_none();
         let Some(slot) = entry.slot.filter(|_| is_simple && !state.is_subscribed() && state.may_go(place)) else { return false };
         let Some(stream) = self.stream_of(state, slot) else { return false };
-        let number = state.first + place as u64;
+        let (number, deadline) = (state.first + place as u64, state.deadline(place));
         let State { queue, streams, input, input_start, .. } = state;
         let (entry, Some(known)) = (&mut queue[place], streams.get(stream)) else { return false };
         let offset = |position: u64| usize::try_from(position.saturating_sub(*input_start)).unwrap_or(usize::MAX);
         let written = input.get(offset(entry.bytes.start)..offset(entry.bytes.end));
-        pieces.add(stream, known, Collected::of(entry, number, written.unwrap_or_default()));
+        let collected = Collected::of(entry, number, written.unwrap_or_default());
+        pieces.add(stream, known, Collected { deadline, ..collected });
         entry.go_in(stream);
         true
     }
 
     /// True while nothing stands against what comes next, if that is a single request.
     pub(super) fn goes_at_once(&self, state: &State) -> bool {
-        let is_sent = state.unsent == 0 && state.hindrances == 0 && state.next == state.first + state.requests() as u64;
+        let is_sent = state.hindrances.is_empty() && state.next == state.first + state.requests() as u64;
         let is_plain = state.multi.is_none() && state.subscriptions.is_none() && state.returning.is_empty();
         is_sent && is_plain && state.version == self.nodes.version()
     }
