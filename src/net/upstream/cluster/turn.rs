@@ -131,7 +131,7 @@ impl State {
         if turn.work == 0 {
             return None;
         }
-        // Behind it nothing goes.
+        // The link waits for it, and behind one that goes only as such nothing goes.
         if turn.head != Some(self.first) && self.first < self.next && self.waits_at_head() {
             turn.head = Some(self.first);
             return turn.head;
@@ -169,9 +169,9 @@ impl State {
         is_there && self.hindrances.first_for_all().is_none_or(|first| first >= next)
     }
 
-    /// The head goes only as such, and has yet to.
+    /// The head has yet to go.
     fn waits_at_head(&self) -> bool {
-        self.queue.front().is_some_and(|entry| entry.is_fence && entry.phase == Phase::Waiting)
+        self.queue.front().is_some_and(|entry| entry.phase == Phase::Waiting)
     }
 
     /// True where something may go that has not gone.
