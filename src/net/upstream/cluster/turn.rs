@@ -36,6 +36,14 @@ pub(super) struct Looks {
     is_full: bool,
 }
 
+/// A request that is to be looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Look {
+    number: u64,
+    /// It is looked at for the first time.
+    is_new: bool,
+}
+
 /// What is left of a turn.
 struct Turn {
     work: usize,
@@ -67,12 +75,8 @@ impl Core {
         self.settle_subscriptions(state, now);
         let mut turn = Turn { work: WORK_MAX, stuck: stuck.min(state.looks.stuck.len()), head: None };
         let mut pieces = self.nodes.pieces.take();
-        while let Some(number) = state.next_look(&mut turn) {
+        while let Some(Look { number, is_new }) = state.next_look(&mut turn) {
             let Some(place) = state.place_of(number) else { continue };
-            let is_new = number >= state.next;
-            if is_new {
-                state.next = number + 1;
-            }
             let entry = &mut state.queue[place];
             if is_new || entry.is_fence {
                 entry.wait_since(state.answered_at);
@@ -123,32 +127,36 @@ impl Looks {
     fn most_under_way(&self) -> u64 {
         if self.is_full { UNDER_WAY_FEW } else { UNDER_WAY_MAX }
     }
+
+    /// One of those that are ready, or else of those that are not, of which so many are left.
+    fn pop(&mut self, stuck: &mut usize) -> Option<u64> {
+        let ready = self.ready.pop_front();
+        if ready.is_some() || *stuck == 0 {
+            return ready;
+        }
+        *stuck -= 1;
+        self.stuck.pop_front()
+    }
 }
 
 impl State {
-    /// The number of the request that is to be looked at next.
-    fn next_look(&mut self, turn: &mut Turn) -> Option<u64> {
+    /// The request that is to be looked at next.
+    fn next_look(&mut self, turn: &mut Turn) -> Option<Look> {
         if turn.work == 0 {
             return None;
         }
         // The link waits for it, and behind one that goes only as such nothing goes.
         if turn.head != Some(self.first) && self.first < self.next && self.waits_at_head() {
             turn.head = Some(self.first);
-            return turn.head;
+            return Some(Look { number: self.first, is_new: false });
         }
-        let looks = &mut self.looks;
-        let listed = match looks.ready.pop_front() {
-            None if turn.stuck > 0 => {
-                turn.stuck -= 1;
-                looks.stuck.pop_front()
+        while let Some(number) = self.looks.pop(&mut turn.stuck) {
+            let Some(place) = self.place_of(number) else { continue };
+            let entry = &mut self.queue[place];
+            entry.is_listed = false;
+            if entry.phase == Phase::Waiting {
+                return Some(Look { number, is_new: false });
             }
-            ready => ready,
-        };
-        if let Some(number) = listed {
-            if let Some(entry) = self.place_of(number).map(|place| &mut self.queue[place]) {
-                entry.is_listed = false;
-            }
-            return Some(number);
         }
         // What was answered when it was read, or went with what is before it.
         self.next = self.next.max(self.first);
@@ -156,9 +164,15 @@ impl State {
             self.next += 1;
         }
         self.looks.is_full = self.next - self.first >= self.looks.most_under_way();
-        let is_free = self.may_look_further();
-        turn.head = turn.head.or(Some(self.next).filter(|next| is_free && *next == self.first));
-        is_free.then_some(self.next)
+        if !self.may_look_further() {
+            return None;
+        }
+        let number = self.next;
+        if number == self.first {
+            turn.head = Some(number);
+        }
+        self.next += 1;
+        Some(Look { number, is_new: true })
     }
 
     /// True where the first request that has not been looked at may be.
@@ -279,5 +293,126 @@ impl Entry {
             self.since = at;
             self.deadline = self.deadline.and_then(|deadline| deadline.checked_add(late));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::net::upstream::cluster::intake::Times;
+    use respguard_engine::command::CommandId;
+
+    const PATIENCE: Duration = Duration::from_secs(5);
+
+    /// A client's requests, of these slots; the fences among them of none.
+    fn state(slots: impl IntoIterator<Item = Option<u16>>) -> State {
+        let (mut state, now) = (State::new(), clock::now());
+        for slot in slots {
+            let entry = Entry::single(Times { now, deadline: now + PATIENCE }, CommandId::UNKNOWN, 0..0, 0, false);
+            state.put(Entry { slot, is_fence: slot.is_none(), ..entry });
+        }
+        state
+    }
+
+    /// What is looked at in one turn, none of which can go.
+    fn looked_at(state: &mut State) -> Vec<u64> {
+        let mut turn = Turn { work: WORK_MAX, stuck: state.looks.stuck.len(), head: None };
+        let mut looks = Vec::new();
+        while let Some(look) = state.next_look(&mut turn) {
+            looks.push(look.number);
+            state.keep_waiting(look.number);
+        }
+        looks
+    }
+
+    fn send(state: &mut State, number: u64) {
+        let place = state.place_of(number).expect("it is there");
+        state.queue[place].phase = Phase::Sent;
+    }
+
+    fn answer(state: &mut State, number: u64) {
+        send(state, number);
+        state.finish(state.place_of(number).expect("it is there"), Phase::Done);
+    }
+
+    #[test]
+    fn behind_one_that_goes_only_as_the_first_nothing_is_looked_at() {
+        let mut state = state([Some(1), None, Some(2), None]);
+        assert_eq!(looked_at(&mut state), [0, 1]);
+        send(&mut state, 0);
+        assert_eq!((looked_at(&mut state), state.has_unsent()), (vec![], false));
+        answer(&mut state, 0);
+        assert!(state.has_unsent() && state.may_go(0));
+        assert_eq!(looked_at(&mut state), [1], "it is the first now");
+        answer(&mut state, 1);
+        assert_eq!(looked_at(&mut state), [2, 3]);
+    }
+
+    #[test]
+    fn of_those_that_wait_for_one_slot_only_the_first_is_looked_at_again() {
+        let mut state = state([Some(1), Some(7), Some(7), Some(7), Some(8)]);
+        assert_eq!(looked_at(&mut state), [0, 1, 2, 3, 4]);
+        send(&mut state, 0);
+        send(&mut state, 1);
+        assert_eq!(looked_at(&mut state), [4], "it waits for its node");
+        answer(&mut state, 1);
+        assert_eq!(looked_at(&mut state), [2, 4]);
+        answer(&mut state, 2);
+        answer(&mut state, 4);
+        assert_eq!((looked_at(&mut state), looked_at(&mut state)), (vec![3], vec![3]));
+        assert!(!state.may_go(2) || state.hindrances.is_first(3, Behind::Slot(7)));
+        answer(&mut state, 3);
+        answer(&mut state, 0);
+        assert!(state.queue.is_empty() && state.hindrances.is_empty() && !state.has_unsent());
+    }
+
+    #[test]
+    fn time_begins_when_what_stood_before_was_answered_and_goes_on_when_that_was_given_up() {
+        let mut state = state([Some(7), Some(7), Some(7)]);
+        let begin = state.queue[0].since;
+        assert_eq!(looked_at(&mut state), [0, 1, 2]);
+        std::thread::sleep(Duration::from_millis(2));
+        clock::tick();
+        let later = clock::now();
+        answer(&mut state, 0);
+        assert_eq!(state.queue[0].since, later);
+        assert_eq!(state.queue[0].deadline, Some(later + PATIENCE));
+        assert_eq!(state.queue[1].since, begin, "what is before it waits itself");
+        std::thread::sleep(Duration::from_millis(2));
+        clock::tick();
+        state.end(0, Phase::Done, false);
+        assert_eq!(state.queue[0].since, later, "for that it has waited, too");
+        assert_eq!(state.deadline(0), Some(clock::now() + PATIENCE), "what is sent has its time at its node");
+    }
+
+    #[test]
+    fn no_more_than_so_many_are_under_way_at_once() {
+        let mut state = state((0..3000).map(|at| Some(at % 9)));
+        let mut turn = |state: &mut State| {
+            let mut turn = Turn { work: WORK_MAX, stuck: 0, head: None };
+            let looks = std::iter::from_fn(|| {
+                let number = state.next_look(&mut turn)?.number;
+                send(state, number);
+                Some(number)
+            });
+            looks.count() as u64
+        };
+        assert_eq!((turn(&mut state), turn(&mut state)), (UNDER_WAY_MAX, 0));
+        (0..UNDER_WAY_FEW).for_each(|number| answer(&mut state, number));
+        assert_eq!(turn(&mut state), 0, "as many are under way still");
+        answer(&mut state, UNDER_WAY_FEW);
+        assert_eq!(turn(&mut state), UNDER_WAY_FEW + 1);
+    }
+
+    #[test]
+    fn a_turn_ends_before_all_is_looked_at() {
+        let mut state = state((0..900).map(Some));
+        let mut turn = Turn { work: 0, stuck: 0, head: None };
+        assert_eq!(state.next_look(&mut turn), None);
+        turn.work = 1;
+        assert_eq!(state.next_look(&mut turn), Some(Look { number: 0, is_new: true }));
+        assert!(state.has_unsent() && state.may_look_further());
     }
 }
