@@ -390,7 +390,7 @@ mod tests {
     #[test]
     fn no_more_than_so_many_are_under_way_at_once() {
         let mut state = state((0..3000).map(|at| Some(at % 9)));
-        let mut turn = |state: &mut State| {
+        let turn = |state: &mut State| {
             let mut turn = Turn { work: WORK_MAX, stuck: 0, head: None };
             let looks = std::iter::from_fn(|| {
                 let number = state.next_look(&mut turn)?.number;
