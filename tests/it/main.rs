@@ -13,6 +13,7 @@ mod cluster_audits;
 mod cluster_blocking;
 mod cluster_failovers;
 mod cluster_groups;
+mod cluster_masses;
 mod cluster_nodes;
 mod cluster_order;
 mod cluster_pubsub;

@@ -40,7 +40,7 @@ impl AsyncRead for ClusterConnection {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let core = &self.0;
         if core.has_news.take() {
-            core.dispatch();
+            core.dispatch_again();
         }
         let mut borrowed = core.state.borrow_mut();
         let state = &mut *borrowed;

@@ -121,7 +121,7 @@ impl Core {
     pub(super) fn has_unsent(&self) -> bool {
         let state = self.state.borrow();
         let is_settled = |subscriptions: &Subscriptions| subscriptions.is_settled(self.nodes.version());
-        state.unsent > 0 || !state.returning.is_empty() || !state.subscriptions.as_deref().is_none_or(is_settled)
+        state.has_unsent() || !state.returning.is_empty() || !state.subscriptions.as_deref().is_none_or(is_settled)
     }
 
     /// The node for what is about no key.

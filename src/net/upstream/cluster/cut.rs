@@ -25,7 +25,7 @@ impl Core {
         let is_simple = state.queue.is_empty() && self.goes_at_once(state);
         let taken = if is_simple { self.take_simple(state, &table, bytes, commands) } else { 0 };
         if taken == commands.range.len() {
-            return state.unsent == 0;
+            return !state.has_unsent();
         }
         state.queue_simple();
         let range = commands.range.start + taken..commands.range.end;

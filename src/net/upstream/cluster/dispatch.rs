@@ -24,69 +24,20 @@ const CROSSSLOT: &str = super::intake::CROSSSLOT;
 const RUN_MAX: usize = 256;
 
 impl Core {
-    /// Sends all that can go now.
-    pub(super) fn dispatch(&self) {
-        let state = &mut *self.state.borrow_mut();
-        state.queue_simple();
-        if !state.returning.is_empty() {
-            let who = self.as_recipient();
-            state.returning.drain(..).for_each(|(lease, is_clean)| lease.give_back(&who, is_clean));
-        }
-        let now = clock::now();
-        self.hold_behind_moved(state);
-        self.settle_subscriptions(state, now);
-        let looked_at = usize::try_from(state.next.saturating_sub(state.first)).unwrap_or(0).min(state.queue.len());
-        let mut place = if state.unsent > 0 { 0 } else { looked_at };
-        let (mut pieces, mut all_collected) = (self.nodes.pieces.take(), place == looked_at);
-        while place < state.queue.len() {
-            // What could not go when it was read goes by itself later: in a stream the order is that of the requests.
-            let is_new = state.first + place as u64 >= state.next;
-            if state.queue[place].phase != Phase::Waiting || is_new && self.collect(state, place, &mut pieces) {
-                place += 1;
-                continue;
-            }
-            all_collected = false;
-            if !pieces.is_empty() {
-                self.send_pieces(state, &mut pieces);
-            }
-            let before = state.first;
-            place += self.look_at(state, place, now);
-            // What was answered at once has left.
-            place = place.saturating_sub(usize::try_from(state.first - before).unwrap_or(0));
-        }
-        all_collected &= self.send_pieces(state, &mut pieces);
-        self.nodes.pieces.replace(pieces);
-        state.next = state.first + state.queue.len() as u64;
-        if !all_collected {
-            state.unsent = state.queue.iter().filter(|entry| entry.phase == Phase::Waiting).count();
-        }
-        state.release_messages(self.key.borrow().protocol);
-    }
-
-    /// What is under way at a node that serves its slot no more may have to go again: others of its slot wait for it, or they
-    /// would run before it.
-    fn hold_behind_moved(&self, state: &mut State) {
-        let version = self.nodes.version();
-        if std::mem::replace(&mut state.version, version) == version {
+    /// Sends the request at this place, if it waits and may go.
+    pub(super) fn look_at(&self, state: &mut State, place: usize, now: Instant) {
+        if state.queue[place].phase != Phase::Waiting {
             return;
         }
-        for place in 0..state.queue.len() {
-            let Entry { phase, slot, sent_to, stream, .. } = &state.queue[place];
-            let node = stream.and_then(|stream| state.streams.node(stream)).or(sent_to.as_ref());
-            let is_elsewhere = |(slot, node): (u16, &NodeName)| !self.nodes.is_owner(slot, node);
-            if *phase == Phase::Sent && slot.zip(node).is_some_and(is_elsewhere) {
-                state.block_others(place);
-            }
+        let number = state.first + place as u64;
+        if !state.may_go(place) {
+            return state.keep_waiting(number);
         }
-    }
-
-    /// Sends the request at this place, if it may go; returns how many have been looked at.
-    fn look_at(&self, state: &mut State, place: usize, now: Instant) -> usize {
-        let may_go = state.may_go(place) && !state.queue[place].is_paused(now);
-        if may_go && self.refuse_while_subscribed(state, place) {
-            return 1;
+        let is_due = !state.queue[place].is_paused(now);
+        if is_due && self.refuse_while_subscribed(state, place) {
+            return;
         }
-        if may_go && !self.would_overtake(state, place) {
+        if is_due && !self.would_overtake(state, place) {
             let sent = match &state.queue[place].kind {
                 Kind::Single => self.send_run(state, place),
                 Kind::Blocking(_) => self.send_blocking(state, place),
@@ -101,15 +52,14 @@ impl Core {
                 Kind::ProxyReply => 1,
             };
             if sent > 0 {
-                return sent;
+                return;
             }
             if !matches!(state.queue[place].kind, Kind::Subscribe(_)) {
                 self.nodes.doubt(now);
             }
         }
         self.give_up(state, place, now);
-        state.block_others_if_waiting(place);
-        1
+        state.keep_waiting(number);
     }
 
     /// It leaves for another connection while a node may still run what was sent before it and given up; or it goes once more,
@@ -166,7 +116,7 @@ impl Core {
         let (loading, loads) = loads.unwrap_or_default();
         let skip = loads + u32::from(asks);
         let owed = if skip > 0 { Owed::request(seq, 1 + skip) } else { Owed::each(seq, count) };
-        let deadline = state.queue[place].deadline;
+        let deadline = state.deadline(place);
         let is_sent = {
             let written = state.written(&bytes);
             let parts: &[&[u8]] = match (loads > 0, asks) {
@@ -198,8 +148,8 @@ impl Core {
         let Some(link) = self.lease(&lane) else { return 0 };
         let entry = &mut state.queue[place];
         let asks = entry.again.as_mut().and_then(|again| again.asks.take()).is_some();
-        let (bytes, deadline) = (entry.bytes.clone(), entry.deadline);
-        let seq = state.seq(place);
+        let bytes = entry.bytes.clone();
+        let (seq, deadline) = (state.seq(place), state.deadline(place));
         let owed = Owed::request(seq, 1 + u32::from(asks));
         let rest = state.queue[place].again.is_some().then(|| self.for_the_rest(state, place)).flatten();
         let written = rest.as_deref().unwrap_or_else(|| state.written(&bytes));
@@ -213,7 +163,6 @@ impl Core {
         let entry = &mut state.queue[place];
         (entry.phase, entry.skip, entry.sent_to) = (Phase::Sent, u32::from(asks), Some(address.clone()));
         entry.kind = Kind::Blocking(Some(Lease { lane, link }));
-        state.blocks_since.get_or_insert(clock::now());
         state.note_written(&address);
         1
     }
@@ -281,9 +230,9 @@ impl Core {
         let (loading, loads) = missing.unwrap_or_default();
         let outer = atomic.outer.clone();
         let request = atomic.request.take();
-        let (bytes, deadline) = (entry.bytes.clone(), entry.deadline);
+        let bytes = entry.bytes.clone();
         let frames = atomic.frames + if asks { outer.len() as u32 } else { 0 };
-        let seq = state.seq(place);
+        let (seq, deadline) = (state.seq(place), state.deadline(place));
         let is_sent = {
             let all = request.as_deref().unwrap_or_else(|| state.written(&bytes));
             let mut parts: Vec<&[u8]> = if loads > 0 { vec![&loading] } else { Vec::new() };
@@ -353,7 +302,8 @@ impl Core {
         let owed = Owed::request(state.seq(place), 1 + u32::from(asks));
         let written = state.written(&entry.bytes);
         let parts: &[&[u8]] = if asks { &[ASKING, written] } else { &[written] };
-        if !link.send(self.recipient(link), parts, owed, Times { read_at: clock::now(), deadline: entry.deadline }) {
+        let times = Times { read_at: clock::now(), deadline: state.deadline(place) };
+        if !link.send(self.recipient(link), parts, owed, times) {
             return 0;
         }
         let entry = &mut state.queue[place];
@@ -431,34 +381,6 @@ pub(super) fn no_exec(protocol: Protocol, out: &mut Vec<u8>) {
 }
 
 impl State {
-    /// Whether nothing before it stands against the request at this place.
-    #[inline]
-    pub(super) fn may_go(&self, place: usize) -> bool {
-        let entry = &self.queue[place];
-        if entry.is_fence {
-            return place == 0;
-        }
-        if self.hindrances == 0 || self.hindrances == usize::from(entry.blocks_others) {
-            return true;
-        }
-        let before = self.queue.range(..place).filter(|before| before.blocks_others && !before.is_over());
-        let mut against = before.filter(|before| before.is_fence || before.slot.is_none() || before.slot == entry.slot);
-        against.next().is_none()
-    }
-
-    /// The request was not sent after all.
-    pub(super) fn wait_again(&mut self, place: usize) {
-        self.queue[place].phase = Phase::Waiting;
-        self.unsent += 1;
-        self.block_others(place);
-    }
-
-    fn block_others_if_waiting(&mut self, place: usize) {
-        if self.queue.get(place).is_some_and(|entry| entry.phase == Phase::Waiting) {
-            self.block_others(place);
-        }
-    }
-
     /// Nothing is watched any more.
     pub(super) fn end_watch(&mut self) {
         if let Some(watch) = self.watch.take() {

@@ -211,8 +211,8 @@ pub(super) struct Entry {
     pub(super) frames: u32,
     pub(super) phase: Phase,
     pub(super) deadline: Option<Instant>,
-    /// Until when it is waited for a node that takes it.
-    pub(super) unsent_by: Instant,
+    /// When its time began: it is that of its nodes, not of what its client has sent before.
+    pub(super) since: Instant,
     /// Frames of our own that come before its reply.
     pub(super) skip: u32,
     /// What has come and not left.
@@ -226,6 +226,8 @@ pub(super) struct Entry {
     pub(super) is_fence: bool,
     /// It counts among those that keep others waiting.
     pub(super) blocks_others: bool,
+    /// It stands among those that are to be looked at again.
+    pub(super) is_listed: bool,
     /// Its reply comes in this stream.
     pub(super) stream: Option<u16>,
     /// Where it was sent last, unless it is in a stream.

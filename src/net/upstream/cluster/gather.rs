@@ -225,9 +225,9 @@ impl Gather {
         })
     }
 
-    /// Its nodes answer when something has happened there.
-    pub(super) fn waits(&self) -> bool {
-        self.parts.iter().any(|part| part.waits)
+    /// All parts were sent.
+    pub(super) fn is_answered(&self) -> bool {
+        self.parts.iter().all(|part| part.progress != Progress::Failed(Fault::Unavailable))
     }
 
     /// The reply.

@@ -43,7 +43,7 @@ impl Core {
         let seq = state.seq(place);
         let entry = &mut state.queue[place];
         let asks = entry.again.as_mut().and_then(|again| again.asks.take()).is_some();
-        let (bytes, deadline) = (entry.bytes.clone(), entry.deadline);
+        let bytes = entry.bytes.clone();
         let Kind::Atomic(atomic) = &mut entry.kind else { return 0 };
         let missing = match atomic.needs.any() {
             true => self.nodes.missing(&address, lane.shared().opened_at(), &atomic.needs),
@@ -54,6 +54,7 @@ impl Core {
         let before = atomic.before_multi();
         let outer = atomic.outer[..before].to_vec();
         let frames = loads + before as u32 * (1 + u32::from(asks));
+        let deadline = state.deadline(place);
         let is_sent = {
             let all = state.written(&bytes);
             let (mut parts, mut at): (Vec<&[u8]>, _) = (vec![&loading], 0);
@@ -69,6 +70,7 @@ impl Core {
             return 0;
         }
         let entry = &mut state.queue[place];
+        entry.deadline = deadline;
         if let Kind::Atomic(atomic) = &mut entry.kind {
             atomic.portion = Portion::First(Lease { lane, link });
         }
@@ -112,7 +114,7 @@ impl Core {
         let is_sent = link.phase() == LinkPhase::Ready && {
             let rest = &state.written(&entry.bytes)[outer[before - 1]..];
             let parts: &[&[u8]] = if *is_asked { &[ASKING, rest] } else { &[rest] };
-            let times = Times { read_at: clock::now(), deadline: entry.deadline };
+            let times = Times { read_at: clock::now(), deadline: state.deadline(place) };
             link.send(self.recipient(&link), parts, Owed::request(seq, frames), times)
         };
         if !is_sent {

@@ -129,10 +129,10 @@ impl Core {
             return 0;
         }
         let asks = !is_kill && entry.again.as_mut().and_then(|again| again.asks.take()).is_some();
-        let (bytes, deadline) = (entry.bytes.clone(), entry.deadline);
+        let bytes = entry.bytes.clone();
         let middle = bytes.start + kill_bytes;
         let bytes = if is_kill { bytes.start..middle } else { middle..bytes.end };
-        let owed = Owed::request(state.seq(place), 1 + u32::from(asks));
+        let (owed, deadline) = (Owed::request(state.seq(place), 1 + u32::from(asks)), state.deadline(place));
         let is_sent = {
             let written = state.written(&bytes);
             let parts: &[&[u8]] = if asks { &[ASKING, written] } else { &[written] };

@@ -84,7 +84,6 @@ impl Core {
                     let entry = &mut state.queue[place];
                     gather::one(HELLO, Merge::Hello, entry);
                     entry.phase = Phase::Waiting;
-                    state.unsent += 1;
                 } else {
                     encode::simple(&mut state.queue[place].reply, "OK");
                     state.finish(place, Phase::Done);

@@ -26,7 +26,7 @@ impl Core {
     /// Sends the parts that wait; counts as sent once all are.
     pub(super) fn send_parts(&self, state: &mut State, place: usize, now: Instant) -> usize {
         let number = state.first + place as u64;
-        let deadline = state.queue[place].deadline;
+        let deadline = state.deadline(place);
         let State { queue, wrote, .. } = state;
         let Kind::Gather(gather) = &mut queue[place].kind else { return 0 };
         match gather.first_target() {
@@ -50,9 +50,6 @@ impl Core {
             let is_sent = part.retry.is_due(now) && self.send_part(part, (number, at), deadline);
             is_all_sent &= is_sent;
             wrote.extend(part.sent_to.clone().filter(|_| is_sent));
-        }
-        if gather.waits() {
-            state.blocks_since.get_or_insert(now);
         }
         if !state.queue[place].is_read {
             wrote.iter().for_each(|node| state.note_written(node));
@@ -109,12 +106,13 @@ impl Core {
         if gather.is_over() {
             let held: usize = gather.parts.iter().map(|part| part.reply.len()).sum();
             state.reply_bytes = state.reply_bytes.saturating_sub(held);
-            if let Some(fault) = gather.fault().filter(|_| self.is_listened_to(command)) {
-                return state.finish(place, Phase::Failed(fault));
+            let (fault, is_answered) = (gather.fault(), gather.is_answered());
+            if let Some(fault) = fault.filter(|_| self.is_listened_to(command)) {
+                return state.end(place, Phase::Failed(fault), is_answered);
             }
             entry.reply = Gather::reply(gather, &self.nodes.map.borrow(), self.home);
             state.reply_bytes += entry.reply.len();
-            state.finish(place, Phase::Done);
+            state.end(place, Phase::Done, is_answered);
         }
     }
 }
@@ -148,10 +146,6 @@ impl PartOf {
         }
         if let Some(Kind::Gather(gather)) = state.queue.get_mut(place).map(|entry| &mut entry.kind) {
             gather.parts[self.part] = taken;
-        }
-        let is_waiting = matches!(&state.queue[place].kind, Kind::Gather(gather) if gather.parts.iter().any(|part| part.progress == Progress::Waiting));
-        if is_waiting {
-            state.unsent += 1;
         }
         core.conclude_parts(state, place);
         core.has_news.set(true);

@@ -91,7 +91,7 @@ impl Core {
         let entry = &mut state.queue[place];
         state.reply_bytes = state.reply_bytes.saturating_sub(entry.reply.len());
         entry.reply.clear();
-        (entry.begun, entry.skip, entry.phase) = (false, 0, Phase::Waiting);
+        (entry.begun, entry.skip) = (false, 0);
         let lease = match &mut entry.kind {
             Kind::Blocking(lease) => lease.take(),
             Kind::Atomic(atomic) => {
@@ -108,8 +108,7 @@ impl Core {
             NextStep::Node(address) => (None, Some(address)),
             NextStep::Owner | NextStep::Later => (None, None),
         };
-        state.unsent += 1;
-        state.block_others(place);
+        state.wait_again(place);
         self.has_news.set(true);
     }
 
@@ -138,7 +137,7 @@ impl Core {
 
     pub(super) fn over(&self, state: &mut State, place: usize, phase: Phase) {
         state.finish(place, phase);
-        if state.unsent > 0 || !state.returning.is_empty() {
+        if state.has_unsent() || !state.returning.is_empty() {
             self.has_news.set(true);
         }
     }
@@ -365,17 +364,14 @@ impl Recipient for Core {
             }
             let state = &mut *self.state.borrow_mut();
             state.take_plain(stream, count, replies, frames as usize);
-            self.has_news.set(self.has_news.get() || state.unsent > 0);
+            self.has_news.set(self.has_news.get() || state.has_unsent());
             return AdmittedPlain { is_done: self.waits_quietly(state), ..AdmittedPlain::default() };
         }
         let state = &mut *self.state.borrow_mut();
         state.pass_plain(replies, frames as usize);
-        for _ in 0..frames {
-            state.queue.pop_front();
-        }
-        state.first += u64::from(frames);
+        state.pop_front(frames as usize);
         state.advance();
-        if state.unsent > 0 {
+        if state.has_unsent() {
             self.has_news.set(true);
         }
         AdmittedPlain::default()

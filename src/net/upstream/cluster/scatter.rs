@@ -2,6 +2,8 @@
 //!
 //! Those of one node keep their order. Between requests of different nodes there is none.
 
+use std::time::Instant;
+
 use super::core::Core;
 use super::entry::{Entry, Kind};
 use super::pieces::{Collected, Piece, Pieces};
@@ -19,19 +21,19 @@ impl Core {
         let is_simple = matches!(entry.kind, Kind::Single) && !entry.blocks_others && entry.again.is_none();
         let Some(slot) = entry.slot.filter(|_| is_simple && !state.is_subscribed() && state.may_go(place)) else { return false };
         let Some(stream) = self.stream_of(state, slot) else { return false };
-        let number = state.first + place as u64;
+        let (number, deadline) = (state.first + place as u64, state.deadline(place));
         let State { queue, streams, input, input_start, .. } = state;
         let (entry, Some(known)) = (&mut queue[place], streams.get(stream)) else { return false };
         let offset = |position: u64| usize::try_from(position.saturating_sub(*input_start)).unwrap_or(usize::MAX);
         let written = input.get(offset(entry.bytes.start)..offset(entry.bytes.end));
-        add(pieces, stream, known, (entry, number), written.unwrap_or_default());
+        add(pieces, stream, known, (entry, number, deadline), written.unwrap_or_default());
         entry.go_in(stream);
         true
     }
 
     /// True while nothing stands against what comes next, if that is a single request.
     pub(super) fn goes_at_once(&self, state: &State) -> bool {
-        let is_sent = state.unsent == 0 && state.hindrances == 0 && state.next == state.first + state.requests() as u64;
+        let is_sent = state.hindrances.is_empty() && state.next == state.first + state.requests() as u64;
         let is_plain = state.multi.is_none() && state.subscriptions.is_none() && state.returning.is_empty();
         is_sent && is_plain && state.version == self.nodes.version()
     }
@@ -52,7 +54,7 @@ impl Core {
         if let Some(stream) = self.stream_of(state, slot)
             && let Some(known) = state.streams.get(stream)
         {
-            add(pieces, stream, known, (&entry, number), written);
+            add(pieces, stream, known, (&entry, number, entry.deadline), written);
             entry.go_in(stream);
             state.next = number + 1;
             is_collected = true;
@@ -126,7 +128,13 @@ impl Core {
 
 /// The request with this number comes to what goes over its stream.
 #[inline]
-fn add(pieces: &mut Pieces, stream: u16, known: &mut Stream, (entry, number): (&Entry, u64), written: &[u8]) {
+fn add(
+    pieces: &mut Pieces,
+    stream: u16,
+    known: &mut Stream,
+    (entry, number, deadline): (&Entry, u64, Option<Instant>),
+    written: &[u8],
+) {
     let count = known.replies.push(number);
-    pieces.add(stream, &mut known.piece, Collected { count, written, deadline: entry.deadline, is_read: entry.is_read });
+    pieces.add(stream, &mut known.piece, Collected { count, written, deadline, is_read: entry.is_read });
 }

@@ -6,11 +6,13 @@ use std::time::Instant;
 
 use super::connection::HeadFault;
 use super::entry::{Entry, Kind, Lease, OpenTransaction, Phase};
+use super::hindrances::Hindrances;
 use super::scripts::ScriptNeeds;
 use super::settings::NodeName;
 use super::simple::{SimpleRequest, SimpleRequests};
 use super::streams::Streams;
 use super::subscriptions::{Name, Subscriptions};
+use super::waiting_requests::WaitingRequests;
 use crate::net::clock;
 use crate::net::memory_budget::LITTLE;
 use respguard_engine::link::owed::Seq;
@@ -53,10 +55,14 @@ pub(super) struct State {
     pub(super) first: u64,
     /// Number of the first that has not been looked at for sending.
     pub(super) next: u64,
-    /// Requests before that which could not be sent.
-    pub(super) unsent: usize,
+    /// Those before that which are to be looked at again.
+    pub(super) waiting: WaitingRequests,
     /// Requests that keep others waiting.
-    pub(super) hindrances: usize,
+    pub(super) hindrances: Hindrances,
+    /// When a node has answered a request last,
+    pub(super) answered_at: Instant,
+    /// and when another request has become the first.
+    pub(super) head_at: Instant,
     /// The number of what was known of the cluster when something was sent last.
     pub(super) version: u64,
     /// Replies that have yet to be read.
@@ -75,8 +81,6 @@ pub(super) struct State {
     pub(super) watches: bool,
     /// The slot that this is about.
     pub(super) watched_slot: Option<u16>,
-    /// Since when the first request blocks at its node.
-    pub(super) blocks_since: Option<Instant>,
     /// Nodes that it has written to.
     pub(super) wrote: Vec<NodeName>,
     /// What the client is subscribed to.
@@ -127,8 +131,10 @@ impl State {
             streams: Streams::default(),
             first: 0,
             next: 0,
-            unsent: 0,
-            hindrances: 0,
+            waiting: WaitingRequests::default(),
+            hindrances: Hindrances::default(),
+            answered_at: Self::now(),
+            head_at: Self::now(),
             version: 0,
             out: Vec::new(),
             out_at: 0,
@@ -139,7 +145,6 @@ impl State {
             watch: None,
             watches: false,
             watched_slot: None,
-            blocks_since: None,
             wrote: Vec::new(),
             subscriptions: None,
             held: VecDeque::new(),
@@ -225,42 +230,46 @@ impl State {
         }
     }
 
-    /// Counts the request among those that keep others waiting, until it is over.
-    pub(super) fn block_others(&mut self, place: usize) {
-        let entry = &mut self.queue[place];
-        if !entry.blocks_others && !entry.is_over() {
-            entry.blocks_others = true;
-            self.hindrances += 1;
-        }
-    }
-
     /// The request is over; lets go what may leave.
     pub(super) fn finish(&mut self, place: usize, phase: Phase) {
+        let entry = &self.queue[place];
+        let is_answered = entry.phase == Phase::Sent || matches!(entry.kind, Kind::Gather(_) | Kind::Subscribe(_));
+        self.end(place, phase, is_answered);
+    }
+
+    /// The same where it is known whether nodes have answered it: if not, what waits behind it has waited for the same.
+    pub(super) fn end(&mut self, place: usize, phase: Phase, is_answered: bool) {
         let entry = &mut self.queue[place];
         entry.phase = phase;
-        if std::mem::take(&mut entry.blocks_others) {
-            self.hindrances -= 1;
-        }
+        let since = if is_answered { Self::now() } else { entry.since };
         let lease = match &mut entry.kind {
             Kind::Blocking(lease) => lease.take(),
             Kind::Atomic(atomic) => atomic.end_portion(),
             _ => None,
         };
         self.returning.extend(lease.map(|lease| (lease, phase == Phase::Done)));
+        if is_answered {
+            self.answered_at = since;
+        }
+        self.let_others_go(place, since);
         if place == 0 {
-            self.end_block();
             self.advance();
         }
     }
 
-    /// Behind a request that has blocked the time of the others begins: a server would not have looked at them before.
-    fn end_block(&mut self) {
-        let Some(since) = self.blocks_since.take() else { return };
-        let blocked = Self::now().saturating_duration_since(since);
-        for entry in self.queue.iter_mut().skip(1) {
-            entry.unsent_by += blocked;
-            entry.deadline = entry.deadline.and_then(|deadline| deadline.checked_add(blocked));
+    /// A node has answered the first.
+    pub(super) fn note_answer(&mut self) {
+        self.answered_at = Self::now();
+        self.head_at = self.answered_at;
+    }
+
+    /// The first is answered, and leaves.
+    pub(super) fn pop_answered(&mut self) {
+        if self.queue.front().is_some_and(|entry| entry.blocks_others) {
+            self.let_others_go(0, self.answered_at);
         }
+        self.queue.pop_front();
+        self.first += 1;
     }
 
     /// Simple requests stand in the queue from now on, like any others: something else comes between them or behind them.
@@ -329,6 +338,7 @@ impl State {
             }
             self.queue.pop_front();
             self.first += 1;
+            self.head_at = Self::now();
         }
         self.forget_answered();
     }

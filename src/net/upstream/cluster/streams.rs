@@ -368,13 +368,14 @@ impl State {
     }
 
     pub(super) fn pop_front(&mut self, requests: usize) {
-        self.first += requests as u64;
         if !self.simple.is_empty() {
+            self.first += requests as u64;
             return self.simple.pop_front(requests, self.first);
         }
+        self.note_answer();
         // One after the other: most leave singly, or by twos and threes.
         for _ in 0..requests {
-            self.queue.pop_front();
+            self.pop_answered();
         }
     }
 }

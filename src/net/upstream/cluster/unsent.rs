@@ -4,7 +4,7 @@
 //! A node that refuses a request, for its slot is elsewhere or the cluster is down, refuses what stands behind it on the same
 //! slot, too, unless that changes between the two. Sent once more, the first would then run behind the second.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::core::Core;
 use super::entry::{Entry, Kind, Order, Phase, VisibleFrames};
@@ -19,17 +19,17 @@ use respguard_resp::encode;
 const UNANSWERED: &str = "what was sent before it has not been answered in time";
 /// Why one does not go once more.
 const OVERTAKEN: &str = "its node refused it, and may have run what was sent behind it";
+/// What waits for a node is told so before its link gives up on it.
+const TOLD_BEFORE: Duration = Duration::from_millis(100);
 
 impl Core {
     pub(super) fn give_up(&self, state: &mut State, place: usize, now: Instant) {
-        // Its time has not begun.
-        if place > 0 && state.blocks_since.is_some() {
-            return;
-        }
         let silent = self.given_up_node(&state.queue[place]);
         let (waits_for_late, order) = (self.waits_for_late(state, place), state.order_behind(place));
         let entry = &mut state.queue[place];
-        let is_over = now >= entry.unsent_by || order == Order::Lost;
+        let longest = self.nodes.settings.request_timeout;
+        let longest = longest.saturating_sub(TOLD_BEFORE.min(longest / 4));
+        let is_over = now.saturating_duration_since(entry.since) >= longest || order == Order::Lost;
         match &mut entry.kind {
             Kind::Gather(gather) => {
                 let is_lost = |part: &Part| is_over || self.part_node(part).is_some_and(|node| self.nodes.is_given_up(&node));
@@ -38,10 +38,12 @@ impl Core {
                 self.conclude_parts(state, place);
             }
             _ if !is_over && silent.is_none() => {}
-            Kind::Atomic(atomic) if atomic.shows == VisibleFrames::All => state.finish(place, Phase::Failed(Fault::Unavailable)),
-            Kind::Inquiry(_) => state.finish(place, Phase::Failed(Fault::Unavailable)),
+            Kind::Atomic(atomic) if atomic.shows == VisibleFrames::All => {
+                state.end(place, Phase::Failed(Fault::Unavailable), false)
+            }
+            Kind::Inquiry(_) => state.end(place, Phase::Failed(Fault::Unavailable), false),
             Kind::Single | Kind::Login(_) if self.is_listened_to(entry.command) => {
-                state.finish(place, Phase::Failed(Fault::Unavailable))
+                state.end(place, Phase::Failed(Fault::Unavailable), false)
             }
             _ => {
                 let name = self.nodes.context.table().spec(entry.command).shown();
@@ -64,7 +66,7 @@ impl Core {
                 if is_end {
                     state.end_watch();
                 }
-                state.finish(place, Phase::Done);
+                state.end(place, Phase::Done, false);
             }
         }
     }
