@@ -11,7 +11,7 @@ impl Model {
         // EVAL script count keys .. arguments ..
         let (script, count) = (&words[1], words[2].parse().unwrap_or(0));
         let (keys, arguments) = words[3..].split_at(count);
-        if script.contains("acl_check_cmd") && count == 0 || script.ends_with("return 1") && count == 1 {
+        if script.contains("acl_check_cmd") && count == 0 || script.trim_end().ends_with("return 1") && count == 1 {
             return Reply::Integer(1);
         }
         if script.contains("'HSET',s,'errors'") {
@@ -33,16 +33,16 @@ impl Model {
         {
             return duplicate;
         }
-        if script.contains("local r=p(A[i],A[i+1])") { self.ask(db, &keys[0], arguments) } else { error("ERR no such script") }
+        if script.contains("r=p(A[i],A[i+1])") { self.ask(db, &keys[0], arguments) } else { error("ERR no such script") }
     }
 
-    /// The preflight about types: pairs of a command and a key.
+    /// The preflight about types: pairs of a command and a key. It names a question by the place of its command, from 1.
     fn ask(&mut self, db: u32, guard: &str, pairs: &[String]) -> Reply {
         for (at, asked) in pairs.chunks(2).enumerate() {
             if let Reply::Error(text) = self.keyed(db, &asked[0], asked) {
                 self.errors += 1;
                 self.write_guard(db, guard);
-                return Reply::bulk(format!("{at} {text}"));
+                return Reply::bulk(format!("{}{text}", 2 * at + 1));
             }
         }
         Reply::Integer(0)
