@@ -12,7 +12,7 @@
 //! | `types` | what each key can be, by what it was before the group |
 //! | `values` | numbers in strings and hash fields, as far as counting commands need them |
 //! | `key_state` | what one key holds in the course of a group |
-//! | `aliases` | which cell each key's name leads to |
+//! | `key_aliases` | which cell each key's name leads to |
 //! | `question` | what can be asked about a key |
 //! | `analysis` | one group being examined: its keys, its checks |
 //! | `strings`, `keyspace`, `hashes`, `lists`, `sets`, `sorted_sets`, `streams` | the rows, one function for each command |

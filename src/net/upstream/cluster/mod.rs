@@ -3,13 +3,18 @@
 //! `connection` is its end that a link reads and writes like a socket, `at_once` the way past the turns of that link's task.
 //! `intake` cuts what is written into requests and says of each where it goes, `cut` takes those that the client's batch has
 //! cut already, of which `simple` are nearly all: they go to their nodes without more ado. `turn` looks at the others, as
-//! far as nothing before them stands against them (`hindrances`). `dispatch` sends each to its node over connections that all
-//! clients of the worker share (`nodes`), `scatter` all single requests for one node in one piece (`pieces`), whose replies come in
-//! `streams` and leave `together`. `replies` takes what comes back, follows redirects (`retry` says when), and lets replies
-//! leave in the order of the requests. `transaction` looks after WATCH, MULTI and EXEC: `in_two` sends what has a WATCH in two parts where `unsettled` says that something has
-//! just changed. `gather` looks after requests that several nodes answer, of which `parts` sends each part, `own` answers in
-//! the cluster's name, `login` changes who the client is. `subscriptions` says on which nodes a client listens, `listener`
-//! takes what comes from each, `messages` hands it on. `late` knows what nodes may still run of what was given up.
+//! far as nothing before them stands against them (`hindrances`), and again at those that could not go (`waiting_requests`).
+//!
+//! `dispatch` sends each to its node over connections that all clients of the worker share (`nodes`), `scatter` all single
+//! requests for one node in one piece (`pieces`), whose replies come in `streams` and leave `together`. `replies` takes what
+//! comes back, follows redirects (`retry` says when), and lets replies leave in the order of the requests. `blocked` says at
+//! which nodes a command waits that blocks.
+//!
+//! `transaction` looks after WATCH, MULTI and EXEC: `in_two` sends what has a WATCH in two parts where `unsettled` says that
+//! something has just changed. `gather` looks after requests that several nodes answer, of which `parts` sends each part;
+//! `walk` is the cursor of SCAN. `proxy_reply` answers in the cluster's name, `login` changes who the client is.
+//! `subscriptions` says on which nodes a client listens, `listener` takes what comes from each, `messages` hands it on. `late`
+//! knows what nodes may still run of what was given up.
 //!
 //! What fails on the way is told to the link as what a server's connection would have met, so that all that is decided
 //! there, about groups above all, stays as it is.
