@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use respguard_engine::route::slots::key_slot;
+
 use crate::harness::wire::{requests, words};
 use crate::harness::{Chaos, Nodes, Program, Proxy, Setup, Way, Wire, eventually, text};
 
@@ -215,4 +217,42 @@ fn what_is_given_up_is_not_overtaken(nodes: &Nodes, chaos: &Chaos, proxy: &Proxy
         assert_eq!(nodes.servers[0].ask("GET k"), value, "what was given up has not run later");
     }
     is_given_up
+}
+
+/// What is on its way to the node that a slot goes to must not be overtaken by what is about a key that has not gone yet.
+#[test]
+fn commands_on_a_half_moved_slot_keep_their_order() {
+    let nodes = Nodes::start(2, false);
+    let proxy = before(&nodes, 15_000);
+    let tag = nodes.key_of(0, "t");
+    let [gone, stays, last] = ["gone", "stays", "last"].map(|name| format!("{name}:{{{tag}}}"));
+    let slot = key_slot(tag.as_bytes());
+    let mut wire = proxy.wire();
+    wire.pipeline(&[&format!("SET {gone} 0"), &format!("SET {stays} 0"), &format!("SET {last} 0")]);
+    nodes.begin_move(slot, 0, 1);
+    nodes.migrate(&gone, 0, 1);
+    let other = nodes.key_of(0, "other");
+    // That keys have gone is known from now on.
+    assert_eq!(wire.ask(&format!("GET {gone}")), "$1\r\n0\r\n");
+    for round in 1..=3 {
+        nodes.servers[1].ask("CLIENT PAUSE 300 WRITE");
+        let sent = [
+            format!("SET {stays} a{round}"),
+            format!("SET {gone} a{round}"),
+            format!("SET {other} a{round}"),
+            format!("SET {last} a{round}"),
+            format!("SET {stays} b{round}"),
+        ];
+        wire.send(&requests(&sent.each_ref().map(String::as_str)));
+        let at_source = |key: &str| nodes.servers[0].ask(&format!("GET {key}"));
+        eventually("what is not about this slot goes", || at_source(&other).contains(&format!("a{round}")));
+        assert!(at_source(&stays).contains(&format!("a{round}")), "what was sent before it has gone");
+        assert!(!at_source(&last).contains(&format!("a{round}")), "it waits for what was sent before it");
+        (0..sent.len()).for_each(|_| assert_eq!(text(&wire.reply()), "+OK\r\n"));
+        let replies = wire.pipeline(&[&format!("GET {gone}"), &format!("GET {last}"), &format!("GET {stays}")]);
+        assert_eq!(replies, ["a", "a", "b"].map(|begin| format!("$2\r\n{begin}{round}\r\n")));
+    }
+    [&stays, &last].iter().for_each(|key| nodes.migrate(key, 0, 1));
+    nodes.end_move(slot, 0, 1);
+    assert_eq!(wire.pipeline(&[&format!("GET {gone}"), &format!("GET {last}")]), ["$2\r\na3\r\n", "$2\r\na3\r\n"]);
 }

@@ -33,6 +33,9 @@ impl Core {
         if !state.may_go(place) {
             return state.keep_waiting(number);
         }
+        if self.nodes.half_moved.has(state.queue[place].slot) {
+            state.block_others(place);
+        }
         let is_due = !state.queue[place].is_paused(now);
         if is_due && self.refuse_while_subscribed(state, place) {
             return;
@@ -104,7 +107,11 @@ impl Core {
                     && next.again.is_none()
                     && next.bytes.start == state.queue[place + run - 1].bytes.end
                     && next.deadline == state.queue[place].deadline;
-                if !is_alike || !state.may_go(place + run) || !self.goes_to(next, &address) {
+                if !is_alike
+                    || !state.may_go(place + run)
+                    || self.nodes.half_moved.has(next.slot)
+                    || !self.goes_to(next, &address)
+                {
                     break;
                 }
                 run += 1;

@@ -3,7 +3,8 @@
 //! `connection` is its end that a link reads and writes like a socket, `at_once` the way past the turns of that link's task.
 //! `intake` cuts what is written into requests and says of each where it goes, `cut` takes those that the client's batch has
 //! cut already, of which `simple` are nearly all: they go to their nodes without more ado. `turn` looks at the others, as
-//! far as nothing before them stands against them (`hindrances`), and again at those that could not go (`waiting_requests`).
+//! far as nothing before them stands against them (`hindrances`, and `half_moved` for slots whose keys are at two nodes), and
+//! again at those that could not go (`waiting_requests`).
 //!
 //! `dispatch` sends each to its node over connections that all clients of the worker share (`nodes`), `scatter` all single
 //! requests for one node in one piece (`pieces`), whose replies come in `streams` and leave `together`. `replies` takes what
@@ -27,6 +28,7 @@ mod cut;
 mod dispatch;
 mod entry;
 mod gather;
+mod half_moved;
 mod hindrances;
 mod in_two;
 mod inquiry;

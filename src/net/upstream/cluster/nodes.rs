@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use super::connection::ClusterConnection;
 use super::core::Core;
+use super::half_moved::HalfMoved;
 use super::inquiry::LostConnections;
 use super::node::{Node, Used};
 use super::pieces::Pieces;
@@ -75,6 +76,7 @@ pub struct Nodes {
     pub(super) lost: LostConnections,
     /// What has changed of late.
     pub(super) unsettled: Unsettled,
+    pub(super) half_moved: HalfMoved,
     /// The slots whose node has not been there for long, if any.
     unserved: RefCell<Option<Rc<SlotSet>>>,
 }
@@ -101,6 +103,7 @@ impl Nodes {
             primaries: RefCell::new(Rc::from([])),
             lost: LostConnections::default(),
             unsettled: Unsettled::default(),
+            half_moved: HalfMoved::default(),
             unserved: RefCell::default(),
         });
         nodes.apply(&nodes.shared.cluster.view());
@@ -141,11 +144,19 @@ impl Nodes {
         }
     }
 
+    /// A node has not got all keys of the slot that it serves.
+    pub(super) fn note_half_moved(&self, slot: u16) {
+        let now = clock::now();
+        self.unsettled.note(slot, now);
+        self.half_moved.note(slot, now);
+    }
+
     /// A node has said whose the slot is.
     pub(super) fn moved(&self, slot: u16, address: &NodeName) {
         let is_news = self.map.borrow_mut().moved(slot, address);
         self.note_names();
         if is_news {
+            self.half_moved.forget(slot);
             self.note_change();
             self.version.set(self.version.get() + 1);
             self.doubt(clock::now());
@@ -392,6 +403,7 @@ impl Nodes {
         if !self.map.borrow().is_like(map) || self.map.borrow().replicas != map.replicas {
             self.version.set(self.version.get() + 1);
             self.unsettled.note_moved(&self.map.borrow(), map, clock::now());
+            self.half_moved.forget_moved(&self.map.borrow(), map);
         }
         self.primaries.replace(shards.iter().map(|shard| NodeName::new(shard.address.clone())).collect());
         self.map.replace(map.clone());

@@ -69,12 +69,12 @@ impl Core {
             }
             Redirect::Ask { slot, host, port } => {
                 gauge::count_redirect(Redirected::Ask);
-                self.nodes.unsettled.note(slot, clock::now());
+                self.nodes.note_half_moved(slot);
                 NextStep::Ask(address(host, port))
             }
             Redirect::TryAgain => {
                 gauge::count_redirect(Redirected::TryAgain);
-                slot.into_iter().for_each(|slot| self.nodes.unsettled.note(slot, clock::now()));
+                slot.into_iter().for_each(|slot| self.nodes.note_half_moved(slot));
                 NextStep::Later
             }
             Redirect::Down => {

@@ -19,6 +19,7 @@ impl Core {
     pub(super) fn collect(&self, state: &mut State, place: usize, pieces: &mut Pieces) -> bool {
         let entry = &state.queue[place];
         let is_simple = matches!(entry.kind, Kind::Single) && !entry.blocks_others && entry.again.is_none();
+        let is_simple = is_simple && !self.nodes.half_moved.has(entry.slot);
         let Some(slot) = entry.slot.filter(|_| is_simple && !state.is_subscribed() && state.may_go(place)) else { return false };
         let Some(stream) = self.stream_of(state, slot) else { return false };
         let (number, deadline) = (state.first + place as u64, state.deadline(place));
@@ -35,7 +36,7 @@ impl Core {
     pub(super) fn goes_at_once(&self, state: &State) -> bool {
         let is_sent = state.hindrances.is_empty() && state.next == state.first + state.requests() as u64;
         let is_plain = state.multi.is_none() && state.subscriptions.is_none() && state.returning.is_empty();
-        is_sent && is_plain && state.version == self.nodes.version()
+        is_sent && is_plain && state.version == self.nodes.version() && !self.nodes.half_moved.any()
     }
 
     /// Takes a request, a single one about this slot before which nothing waits, as the last, and into the piece for its node;

@@ -99,6 +99,7 @@ impl Nodes {
             let connections: Vec<_> = self.connections.borrow().iter().filter_map(Weak::upgrade).collect();
             connections.iter().filter(|core| revoked.contains(&*core.key.borrow())).for_each(|core| core.close());
         }
+        self.half_moved.forget_old(now);
         self.note_unserved();
         self.wake_unsent();
     }
