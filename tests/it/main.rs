@@ -19,6 +19,7 @@ mod cluster_order;
 mod cluster_pubsub;
 mod cluster_reach;
 mod cluster_rest;
+mod cluster_room;
 mod clusters_at_random;
 mod compress;
 mod compress_large;

@@ -209,6 +209,11 @@ impl RequestParser {
         self.position
     }
 
+    /// Bytes that the current unfinished request has at least, by the lengths that have come.
+    pub fn known_bytes(&self) -> u64 {
+        self.known_bytes
+    }
+
     /// How many bytes the argument measures that has begun.
     pub fn declared_bytes(&self) -> Option<u64> {
         matches!(self.state, State::Payload).then(|| self.payload_left.saturating_sub(PAYLOAD_END_BYTES))

@@ -5,6 +5,8 @@ use std::time::{Duration, Instant};
 
 /// How long a client may read nothing while others wait behind it and no more can be kept, before it is closed.
 const PRESSED_GRACE: Duration = Duration::from_millis(25);
+/// How long it may read nothing while others need the room that its replies take.
+const UNREAD_MAX: Duration = Duration::from_secs(3);
 /// How long it may keep them waiting by reading slowly.
 const HEAD_OF_LINE_MAX: Duration = Duration::from_millis(500);
 
@@ -88,6 +90,11 @@ impl Pace {
         self.holds_up.take()
     }
 
+    /// It is behind, and has read nothing for so long that others who need room come first.
+    pub(super) fn has_long_read_nothing(&self, now: Instant) -> bool {
+        self.is_behind() && now.saturating_duration_since(self.progress_at.get()) >= UNREAD_MAX
+    }
+
     /// It reads nothing, or has kept others waiting for long.
     pub(super) fn is_too_slow(&self, now: Instant) -> bool {
         let since = |at: Instant| now.saturating_duration_since(at);
@@ -128,6 +135,17 @@ mod tests {
         let before = start + HEAD_OF_LINE_MAX - JUST;
         pace.advance(before);
         assert!(!pace.is_too_slow(before) && pace.is_too_slow(start + HEAD_OF_LINE_MAX));
+    }
+
+    #[test]
+    fn who_has_read_nothing_for_long_and_is_behind_stands_still() {
+        let start = Instant::now();
+        let (pace, later) = (Pace::new(start), start + UNREAD_MAX);
+        assert!(!pace.has_long_read_nothing(later), "nothing waits for it");
+        pace.note_behind(true, || start);
+        assert!(pace.has_long_read_nothing(later) && !pace.has_long_read_nothing(later - JUST));
+        pace.advance(later - JUST);
+        assert!(!pace.has_long_read_nothing(later));
     }
 
     #[test]

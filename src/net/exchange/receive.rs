@@ -281,6 +281,16 @@ impl Recipient for Exchange {
         is_too_slow
     }
 
+    fn gives_way(&self) -> bool {
+        let is_idle = self.ended.get().is_none() && self.pace.has_long_read_nothing(clock::now());
+        if is_idle {
+            tracing::info!(client = %self.peer(), "closed: others need the room that its unread replies take");
+            self.context.metrics.closed_early(EarlyClose::Slow);
+            self.end(End::Slow);
+        }
+        is_idle
+    }
+
     fn stands_alone(&self) {
         if self.waiting().is_for_replies() {
             self.wake();

@@ -115,6 +115,11 @@ pub trait Recipient {
         true
     }
 
+    /// Others need the room that it takes: true when it has read nothing for long, and is closed for that.
+    fn gives_way(&self) -> bool {
+        false
+    }
+
     /// It is behind, and nobody else is owed anything on the connection, which others have left.
     fn stands_alone(&self) {}
 

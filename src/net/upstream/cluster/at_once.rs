@@ -180,7 +180,7 @@ impl Waits for Core {
 
 impl State {
     pub(super) fn has_room(&self) -> bool {
-        self.input.len() <= INPUT_BYTES_MAX || self.requests() == 0
+        (self.input.len() <= INPUT_BYTES_MAX || self.requests() == 0) && self.room_wanted.is_none()
     }
 
     pub(super) fn has_to_be_read(&self) -> bool {

@@ -14,7 +14,7 @@ impl Core {
     /// True where so many bytes of whole commands may be taken: what was written before ends with a command, and none of them
     /// is too long to be held.
     pub(super) fn may_take_cut(&self, bytes: usize) -> bool {
-        self.state.borrow().is_between_requests() && bytes < self.longest_request()
+        self.state.borrow().is_between_requests() && bytes < self.longest_request(0)
     }
 
     /// Takes commands, of which these are the bytes; true where all have been sent, and nothing else is to be done.

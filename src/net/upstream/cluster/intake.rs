@@ -9,7 +9,6 @@ use super::state::{Parsing, State};
 use super::subscriptions::Change;
 use super::times::Times;
 use super::{gather, inquiry, login, proxy_reply, transaction};
-use crate::net::memory_budget::LITTLE;
 use respguard_engine::command::{BlockFor, CommandId, ConnectionEffect, Lane, RetryClass, Spec, Table, Timeout};
 use respguard_engine::route::place::{Route, Slots, Verb, slots};
 use respguard_resp::encode;
@@ -127,7 +126,8 @@ impl Core {
         // Taken out, so that the rest of the state can change while a request is looked at.
         let input = std::mem::take(&mut state.input);
         let Parsing { mut spans, mut arena, mut is_refused, .. } = std::mem::take(&mut state.parsing);
-        let most = self.longest_request();
+        let most = self.longest_request(input.len());
+        let mut has_waited = state.room_wanted.take();
         loop {
             let rest = &input[state.parsed..];
             if is_refused {
@@ -156,6 +156,7 @@ impl Core {
                     arena.clear();
                 }
                 Parsed::Incomplete => break,
+                Parsed::Large if self.waits_for_room(state, parser.known_bytes(), has_waited.take()) => break,
                 Parsed::Large => {
                     let passed = parser.parsed_bytes();
                     let start = state.input_start + state.parsed as u64;
@@ -178,11 +179,6 @@ impl Core {
         state.parsing = Parsing { parser: Some(parser), spans, arena, is_refused };
         drop(table);
         state.advance();
-    }
-
-    /// What is sent on whole must have room here.
-    pub(super) fn longest_request(&self) -> usize {
-        self.nodes.context.kept.allowance(2).max(LITTLE)
     }
 
     /// It is answered so instead of being held.

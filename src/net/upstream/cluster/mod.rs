@@ -17,6 +17,8 @@
 //! `subscriptions` says on which nodes a client listens, `listener` takes what comes from each, `messages` hands it on. `late`
 //! knows what nodes may still run of what was given up.
 //!
+//! `room` says what long requests and merged replies wait for, and who gives way.
+//!
 //! What fails on the way is told to the link as what a server's connection would have met, so that all that is decided
 //! there, about groups above all, stays as it is.
 
@@ -45,6 +47,7 @@ mod pieces;
 mod proxy_reply;
 mod replies;
 mod retry;
+mod room;
 mod scatter;
 mod scripts;
 pub mod settings;

@@ -57,7 +57,7 @@ pub struct Nodes {
     names: RefCell<Vec<NodeName>>,
     nodes: RefCell<StableMap<NodeName, Node>>,
     leases: Rc<Leases>,
-    connections: RefCell<Vec<Weak<Core>>>,
+    pub(super) connections: RefCell<Vec<Weak<Core>>>,
     routes: RefCell<(usize, Rc<Routes>)>,
     doubted_at: Cell<Option<Instant>>,
     /// How often the map has changed.
@@ -77,6 +77,8 @@ pub struct Nodes {
     /// What has changed of late.
     pub(super) unsettled: Unsettled,
     pub(super) half_moved: HalfMoved,
+    /// A request waits for room.
+    pub(super) room_is_wanted: Cell<bool>,
     /// The slots whose node has not been there for long, if any.
     unserved: RefCell<Option<Rc<SlotSet>>>,
 }
@@ -104,6 +106,7 @@ impl Nodes {
             lost: LostConnections::default(),
             unsettled: Unsettled::default(),
             half_moved: HalfMoved::default(),
+            room_is_wanted: Cell::new(false),
             unserved: RefCell::default(),
         });
         nodes.apply(&nodes.shared.cluster.view());

@@ -162,7 +162,8 @@ impl Recipient for PartOf {
             if part.progress != Progress::Sent {
                 return;
             }
-            if part.reply.len() > LITTLE && core.nodes.context.kept.is_over_limit() {
+            let is_full = || core.nodes.context.kept.is_over_limit();
+            if part.reply.len() > LITTLE && is_full() && (!core.nodes.make_room(core) || is_full()) {
                 (part.progress, part.reply) = (Progress::TooLong, Vec::new());
                 return;
             }

@@ -439,9 +439,7 @@ impl Recipient for Core {
     fn keeps_for_others(&self) -> bool {
         let Ok(mut state) = self.state.try_borrow_mut() else { return true };
         if state.is_far_behind() {
-            state.is_closed = true;
-            state.out.clear();
-            state.out_at = 0;
+            state.give_up_unread();
             self.has_left.set(true);
         }
         true

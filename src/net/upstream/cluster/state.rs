@@ -37,6 +37,14 @@ pub(super) struct Parsing {
     pub(super) is_refused: bool,
 }
 
+/// A request waits for room.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct RoomWanted {
+    pub(super) since: Instant,
+    /// So long it is at least, as far as its lengths have come.
+    pub(super) bytes: usize,
+}
+
 pub(super) struct State {
     /// What was written and is not answered, and what is no whole request yet.
     pub(super) input: Vec<u8>,
@@ -45,6 +53,8 @@ pub(super) struct State {
     /// Bytes of it that have been cut into requests.
     pub(super) parsed: usize,
     pub(super) parsing: Parsing,
+    /// The request that is being cut waits for room.
+    pub(super) room_wanted: Option<RoomWanted>,
     /// All that is under way, while that are simple requests;
     pub(super) simple: SimpleRequests,
     /// or else here.
@@ -125,6 +135,7 @@ impl State {
             input: Vec::new(),
             input_start: 0,
             parsed: 0,
+            room_wanted: None,
             parsing: Parsing { parser: Some(RequestParser::new(Limits::default())), ..Parsing::default() },
             simple: SimpleRequests::default(),
             queue: VecDeque::new(),
@@ -210,6 +221,12 @@ impl State {
     /// Bytes of replies that wait.
     pub(super) fn waiting_bytes(&self) -> usize {
         self.out.len() - self.out_at + self.held_bytes
+    }
+
+    /// The client is closed: what it has not read goes.
+    pub(super) fn give_up_unread(&mut self) {
+        self.is_closed = true;
+        (self.out, self.out_at, self.plain) = (Vec::new(), 0, Plain::default());
     }
 
     pub(super) fn is_behind(&self) -> bool {

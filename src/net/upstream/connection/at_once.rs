@@ -4,6 +4,7 @@
 //! client by the task that has read them from a node.
 
 use std::cell::RefMut;
+use std::rc::Rc;
 
 use super::pump::Taken;
 use super::reading::Latency;
@@ -11,6 +12,7 @@ use super::{Link, Phase, State};
 use crate::net::clock;
 use crate::net::upstream::commands::Commands;
 use crate::telemetry::label::{Direction, Side};
+use respguard_engine::link::inflight::Owner;
 use respguard_resp::scan::plain_frames;
 
 impl Link {
@@ -85,6 +87,15 @@ impl Link {
         let mut touched = self.touched.take();
         touched.drain(..).for_each(|who| who.flush());
         self.touched.replace(touched);
+    }
+
+    /// Others need the room that its client takes: true when that is closed, for it has read nothing for long.
+    pub fn client_gives_way(&self) -> bool {
+        let state = self.state.borrow();
+        let Owner::Recipient(who, _) = state.inflight.owner() else { return false };
+        let who = Rc::clone(who);
+        drop(state);
+        who.gives_way()
     }
 
     /// It is a lease that is there, and nothing is the matter with it.

@@ -101,6 +101,7 @@ impl Nodes {
         }
         self.half_moved.forget_old(now);
         self.note_unserved();
+        self.look_for_room();
         self.wake_unsent();
     }
 

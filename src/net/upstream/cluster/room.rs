@@ -1,0 +1,95 @@
+//! Room for what is long: a request is kept whole on its way to its node, and the merged reply of several nodes until its client
+//! has read it.
+//!
+//! A request for which there is no room waits, and its client is not read from meanwhile. Who keeps much and reads nothing
+//! gives way.
+
+use std::rc::Weak;
+use std::time::Duration;
+
+use super::core::Core;
+use super::nodes::Nodes;
+use super::state::{RoomWanted, State};
+use crate::net::clock;
+use crate::net::memory_budget::{AMPLE, LITTLE};
+
+/// So long a request waits for room.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+impl Core {
+    /// How long a request may be of which so many bytes have come: there must be room for it here, and once more on its way.
+    pub(super) fn longest_request(&self, here: usize) -> usize {
+        let counted = here.min(self.kept.get());
+        (self.nodes.context.kept.allowance(2) + counted / 2).max(LITTLE)
+    }
+
+    /// Whether a request that is so long waits for room, which it has begun to at that time, if it has.
+    pub(super) fn waits_for_room(&self, state: &mut State, bytes: u64, before: Option<RoomWanted>) -> bool {
+        let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
+        let since = before.map_or_else(clock::now, |before| before.since);
+        let is_over = clock::now().saturating_duration_since(since) >= PATIENCE;
+        if is_over || !self.nodes.context.kept.can_have_room_for(bytes) {
+            return false;
+        }
+        state.room_wanted = Some(RoomWanted { since, bytes });
+        self.nodes.room_is_wanted.set(true);
+        true
+    }
+
+    /// Goes on where a request has waited for room, or tells its client that there is none. True while it waits.
+    fn look_for_room(&self) -> bool {
+        let Some((wanted, here)) = self.state.try_borrow().ok().and_then(|state| Some((state.room_wanted?, state.input.len())))
+        else {
+            return false;
+        };
+        if wanted.bytes > self.longest_request(here) {
+            self.nodes.make_room(self);
+        }
+        let is_over = clock::now().saturating_duration_since(wanted.since) >= PATIENCE;
+        if is_over || wanted.bytes <= self.longest_request(here) {
+            self.take_in(&[]);
+            self.note_kept();
+            self.has_news.set(true);
+            self.wake();
+        }
+        self.state.borrow().room_wanted.is_some()
+    }
+
+    /// Bytes that its client has to read.
+    fn unread(&self) -> usize {
+        let state = self.state.try_borrow();
+        state.map_or(0, |state| state.waiting_bytes())
+    }
+
+    /// Gives up what its client does not read, if that does not read at all.
+    fn gives_way(&self) -> bool {
+        let is_closed = self.reader.borrow().upgrade().is_some_and(|reader| reader.client_gives_way());
+        if is_closed {
+            self.state.borrow_mut().give_up_unread();
+            self.has_left.set(true);
+            self.nodes.context.kept.change(&self.kept, 0);
+        }
+        is_closed
+    }
+}
+
+impl Nodes {
+    /// Those that wait for room look whether there is some.
+    pub(super) fn look_for_room(&self) {
+        if self.room_is_wanted.take() {
+            let connections: Vec<_> = self.connections.borrow().iter().filter_map(Weak::upgrade).collect();
+            let waiting = connections.iter().filter(|core| core.look_for_room()).count();
+            self.room_is_wanted.set(waiting > 0);
+        }
+    }
+
+    /// One client needs room: of the others that keep much and read nothing the one that keeps the most gives way. True if
+    /// there is one.
+    pub(super) fn make_room(&self, needs: &Core) -> bool {
+        let connections: Vec<_> = self.connections.borrow().iter().filter_map(Weak::upgrade).collect();
+        let others = connections.iter().filter(|core| !std::ptr::eq(&***core, needs) && !core.has_left.get());
+        let mut unread: Vec<_> = others.map(|core| (core.unread(), core)).filter(|(bytes, _)| *bytes > AMPLE).collect();
+        unread.sort_unstable_by_key(|(bytes, _)| std::cmp::Reverse(*bytes));
+        unread.into_iter().any(|(_, core)| core.gives_way())
+    }
+}
