@@ -33,10 +33,10 @@ impl Connection {
             self.refuse_unfinished();
         }
         loop {
-            let has_free_way = self.has_free_way();
-            if !has_free_way {
+            let mut has_free_way = self.has_free_way();
+            if !has_free_way || self.exchange.may_be_stuck() {
                 match self.before_parsing() {
-                    Before::Parse => {}
+                    Before::Parse => has_free_way = self.has_free_way(),
                     Before::Again => continue,
                     Before::Next(next) => return next,
                 }

@@ -44,13 +44,21 @@ impl Exchange {
         self.client_lane.link().has_room(bytes)
     }
 
+    /// The connection that the client has is stuck, or it was brought to another one: [`Self::leave_stuck`] has to look.
+    #[inline]
+    pub fn may_be_stuck(&self) -> bool {
+        self.client_lane.moved.get() || self.is_on_stuck_link()
+    }
+
+    #[inline]
+    fn is_on_stuck_link(&self) -> bool {
+        let link = self.client_lane.link();
+        link.is_retired() || link.is_stuck()
+    }
+
     /// A client that is owed nothing leaves a shared connection that is stuck, if there is another one; true if so.
     pub fn leave_stuck(&self) -> bool {
-        let is_stuck = {
-            let link = self.client_lane.link();
-            link.is_retired() || link.is_stuck()
-        };
-        let leaves = is_stuck && self.leave();
+        let leaves = self.is_on_stuck_link() && self.leave();
         self.client_lane.moved.take() || leaves
     }
 

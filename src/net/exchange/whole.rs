@@ -38,7 +38,7 @@ impl Exchange {
     pub fn has_plain_link(&self, bytes: usize, has_guarded_groups: bool) -> bool {
         let link = self.client_lane.link();
         let is_known = !has_guarded_groups || !matches!(link.ability(), Ability::Unknown | Ability::Silent);
-        is_known && !self.client_lane.moved.get() && link.is_plain(bytes)
+        is_known && link.is_plain(bytes)
     }
 
     /// Sends all commands of the batch, each of which is owed one reply that is the client's as it is. On a shared connection

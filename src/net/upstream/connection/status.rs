@@ -99,8 +99,7 @@ impl Link {
     /// True when it is there, has room for so many bytes more, and nothing is known that speaks against sending them.
     pub fn is_plain(&self, bytes: usize) -> bool {
         let is_there = self.was_open() && !self.is_struggling() && !self.is_down();
-        let is_left = self.is_retired() || self.is_stuck();
-        is_there && !is_left && self.replies_owed_max() == usize::MAX && self.has_room(bytes)
+        is_there && self.replies_owed_max() == usize::MAX && self.has_room(bytes)
     }
 
     /// True when the request at the head may wait longer than requests do: it blocks.
