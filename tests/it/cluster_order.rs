@@ -256,3 +256,24 @@ fn commands_on_a_half_moved_slot_keep_their_order() {
     nodes.end_move(slot, 0, 1);
     assert_eq!(wire.pipeline(&[&format!("GET {gone}"), &format!("GET {last}")]), ["$2\r\na3\r\n", "$2\r\na3\r\n"]);
 }
+
+#[test]
+fn what_needs_keys_of_both_nodes_is_told_so_at_its_deadline() {
+    let nodes = Nodes::start(2, false);
+    let proxy = before(&nodes, 1000);
+    let tag = nodes.key_of(0, "t");
+    let (gone, stays) = (format!("gone:{{{tag}}}"), format!("stays:{{{tag}}}"));
+    let slot = key_slot(tag.as_bytes());
+    let mut wire = proxy.wire();
+    assert_eq!(wire.ask(&format!("MSET {gone} 1 {stays} 2")), "+OK\r\n");
+    nodes.begin_move(slot, 0, 1);
+    nodes.migrate(&gone, 0, 1);
+    let refused = wire.ask(&format!("MGET {gone} {stays}"));
+    assert_eq!(
+        refused,
+        format!("-ERR respguard: MGET was not sent: slot {slot} is half moved, and no node has all of its keys\r\n")
+    );
+    nodes.migrate(&stays, 0, 1);
+    assert_eq!(wire.ask(&format!("MGET {gone} {stays}")), "*2\r\n$1\r\n1\r\n$1\r\n2\r\n");
+    nodes.end_move(slot, 0, 1);
+}

@@ -54,6 +54,9 @@ impl Core {
                     _ if order != Order::Kept => OVERTAKEN.to_owned(),
                     (_, _, Some(node)) => format!("node {node} does not answer"),
                     (_, Some(why), None) if is_alone => why.to_string(),
+                    (Some(slot), _, None) if self.nodes.half_moved.has(Some(slot)) => {
+                        format!("slot {slot} is half moved, and no node has all of its keys")
+                    }
                     (Some(slot), _, None) => format!("no node serves slot {slot}"),
                     (None, _, None) => "no node of the cluster is there".to_owned(),
                 };
