@@ -72,22 +72,30 @@ pub(super) struct Part {
     pub(super) skip: u32,
     pub(super) retry: Retry,
     pub(super) sent_to: Option<NodeName>,
-    /// It waits at its node, on a connection of its own.
-    pub(super) waits: bool,
-    /// It ends what keeps its node from answering: it goes past all that, on a connection of its own.
-    pub(super) is_cure: bool,
+    pub(super) way: Way,
     pub(super) lease: Option<Lease>,
+}
+
+/// Over which connection a part goes to its node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Way {
+    /// The one that all share.
+    Shared,
+    /// One of its own, on which it waits at its node.
+    Waits,
+    /// One of its own, past what keeps its node from answering: it is about that, or ends it.
+    PastTrouble,
 }
 
 impl Part {
     fn new(request: Vec<u8>, target: Target) -> Part {
-        let (progress, reply) = (Progress::Waiting, Vec::new());
+        let (progress, reply, way) = (Progress::Waiting, Vec::new(), Way::Shared);
         let (asks, retry, sent_to, lease) = Default::default();
-        Part { request, target, progress, reply, asks, skip: 0, retry, sent_to, waits: false, is_cure: false, lease }
+        Part { request, target, progress, reply, asks, skip: 0, retry, sent_to, way, lease }
     }
 
     pub(super) fn again(&self, target: Target) -> Part {
-        Part { waits: self.waits, is_cure: self.is_cure, ..Part::new(self.request.clone(), target) }
+        Part { way: self.way, ..Part::new(self.request.clone(), target) }
     }
 
     pub(super) fn slot(&self) -> Option<u16> {
@@ -160,7 +168,8 @@ pub(super) fn split(core: &Core, request: &Request<'_>, split: Split, entry: &mu
 
 pub(super) fn every(request: &Request<'_>, written: &[u8], merge: Merge, entry: &mut Entry) {
     let changes = request.spec.retry != RetryClass::Read;
-    let part = Part { is_cure: merge == Merge::OneSucceeds, ..Part::new(written.to_vec(), Target::Every) };
+    let way = if merge == Merge::OneSucceeds { Way::PastTrouble } else { Way::Shared };
+    let part = Part { way, ..Part::new(written.to_vec(), Target::Every) };
     gather(entry, vec![part], MergeMode::Merged(merge), request.name(), changes);
 }
 
@@ -170,7 +179,7 @@ pub(super) fn one(written: &[u8], merge: Merge, entry: &mut Entry) {
 
 /// Each primary that the client has written to waits for its replicas; without any, one has nothing to wait for.
 pub(super) fn wait(name: String, written: &[u8], entry: &mut Entry) {
-    let part = Part { waits: true, ..Part::new(written.to_vec(), Target::Written) };
+    let part = Part { way: Way::Waits, ..Part::new(written.to_vec(), Target::Written) };
     gather(entry, vec![part], MergeMode::Merged(Merge::Min), name, false);
 }
 
