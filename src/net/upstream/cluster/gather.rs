@@ -168,7 +168,7 @@ pub(super) fn split(core: &Core, request: &Request<'_>, split: Split, entry: &mu
 
 pub(super) fn every(request: &Request<'_>, written: &[u8], merge: Merge, entry: &mut Entry) {
     let changes = request.spec.retry != RetryClass::Read;
-    let way = if merge == Merge::OneSucceeds { Way::PastTrouble } else { Way::Shared };
+    let way = if matches!(merge, Merge::OneSucceeds | Merge::FunctionStats) { Way::PastTrouble } else { Way::Shared };
     let part = Part { way, ..Part::new(written.to_vec(), Target::Every) };
     gather(entry, vec![part], MergeMode::Merged(merge), request.name(), changes);
 }
@@ -252,7 +252,8 @@ impl Gather {
         let replies: Vec<&[u8]> = self.parts.iter().map(|part| &*part.reply).collect();
         let same = replies.windows(2).all(|pair| pair[0] == pair[1]);
         let errors = replies.iter().filter(|reply| value::is_error(reply)).count();
-        if errors > 0 && !self.is_for_one() && !(same && errors == replies.len()) {
+        let takes_errors = matches!(self.how, MergeMode::Merged(merge) if merge.takes_errors());
+        if errors > 0 && !takes_errors && !(same && errors == replies.len()) {
             return self.partly(&replies, errors);
         }
         let first = replies.first().copied().unwrap_or_default();
