@@ -8,7 +8,7 @@ use super::client_answers::{Asker, LocalReply};
 use super::connection::Connection;
 use super::notices;
 use super::queued::{OnExec, Queued};
-use super::unblock::unblocking;
+use super::unblock::{NO_ID, unblocking};
 use crate::net::exchange::State;
 use crate::net::registry::{Activity, Message};
 use respguard_engine::command::integer::integer;
@@ -23,8 +23,6 @@ use respguard_resp::request::{Args, Span};
 use respguard_resp::scan::elements;
 use respguard_resp::{encode, value};
 
-/// An id that no connection ever has.
-pub(super) const NO_ID: &[u8] = b"9223372036854775807";
 /// An address that no connection ever has.
 const NO_ADDRESS: &[u8] = b"0.0.0.0:0";
 /// Commands about clients that may wait for one EXEC; the server's own answers stand for more.

@@ -5,7 +5,6 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 
 use super::client_answers::id_of;
-use super::client_commands::NO_ID;
 use super::connection::Connection;
 use crate::net::address::Address;
 use crate::net::registry::{Blocked, Message};
@@ -15,6 +14,8 @@ use respguard_engine::pipeline::finding::Fault;
 use respguard_engine::pipeline::slot::Role;
 use respguard_resp::{encode, value};
 
+/// An id that no connection ever has.
+pub(super) const NO_ID: &[u8] = b"9223372036854775807";
 /// So often is the server asked to unblock a client whose blocking command it has not read yet, at such intervals.
 const UNBLOCK_ATTEMPTS: u32 = 50;
 const UNBLOCK_PAUSE: Duration = Duration::from_millis(2);

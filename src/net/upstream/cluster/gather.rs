@@ -72,13 +72,13 @@ pub(super) struct Part {
     pub(super) skip: u32,
     pub(super) retry: Retry,
     pub(super) sent_to: Option<NodeName>,
-    pub(super) way: Way,
+    pub(super) connection: PartConnection,
     pub(super) lease: Option<Lease>,
 }
 
 /// Over which connection a part goes to its node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Way {
+pub(super) enum PartConnection {
     /// The one that all share.
     Shared,
     /// One of its own, on which it waits at its node.
@@ -89,13 +89,13 @@ pub(super) enum Way {
 
 impl Part {
     fn new(request: Vec<u8>, target: Target) -> Part {
-        let (progress, reply, way) = (Progress::Waiting, Vec::new(), Way::Shared);
+        let (progress, reply, connection) = (Progress::Waiting, Vec::new(), PartConnection::Shared);
         let (asks, retry, sent_to, lease) = Default::default();
-        Part { request, target, progress, reply, asks, skip: 0, retry, sent_to, way, lease }
+        Part { request, target, progress, reply, asks, skip: 0, retry, sent_to, connection, lease }
     }
 
     pub(super) fn again(&self, target: Target) -> Part {
-        Part { way: self.way, ..Part::new(self.request.clone(), target) }
+        Part { connection: self.connection, ..Part::new(self.request.clone(), target) }
     }
 
     pub(super) fn slot(&self) -> Option<u16> {
@@ -168,8 +168,12 @@ pub(super) fn split(core: &Core, request: &Request<'_>, split: Split, entry: &mu
 
 pub(super) fn every(request: &Request<'_>, written: &[u8], merge: Merge, entry: &mut Entry) {
     let changes = request.spec.retry != RetryClass::Read;
-    let way = if matches!(merge, Merge::OneSucceeds | Merge::FunctionStats) { Way::PastTrouble } else { Way::Shared };
-    let part = Part { way, ..Part::new(written.to_vec(), Target::Every) };
+    let connection = if matches!(merge, Merge::OneSucceeds | Merge::FunctionStats) {
+        PartConnection::PastTrouble
+    } else {
+        PartConnection::Shared
+    };
+    let part = Part { connection, ..Part::new(written.to_vec(), Target::Every) };
     gather(entry, vec![part], MergeMode::Merged(merge), request.name(), changes);
 }
 
@@ -179,7 +183,7 @@ pub(super) fn one(written: &[u8], merge: Merge, entry: &mut Entry) {
 
 /// Each primary that the client has written to waits for its replicas; without any, one has nothing to wait for.
 pub(super) fn wait(name: String, written: &[u8], entry: &mut Entry) {
-    let part = Part { way: Way::Waits, ..Part::new(written.to_vec(), Target::Written) };
+    let part = Part { connection: PartConnection::Waits, ..Part::new(written.to_vec(), Target::Written) };
     gather(entry, vec![part], MergeMode::Merged(Merge::Min), name, false);
 }
 

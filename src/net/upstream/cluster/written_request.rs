@@ -1,6 +1,5 @@
 //! A request that is cut once more out of what was written.
 
-use super::state::State;
 use respguard_resp::request::{Args, Limits, Parsed, RequestParser, Span};
 
 /// The first request of these bytes.
@@ -30,12 +29,5 @@ impl<'a> WrittenRequest<'a> {
 
     pub(super) fn args(&self) -> Args<'_> {
         if self.is_inline { Args::new(&self.arena, &self.spans) } else { Args::new(self.bytes, &self.spans) }
-    }
-}
-
-impl State {
-    /// The request that stands at this place of the queue, or the first of those that stand there as one.
-    pub(super) fn request(&self, place: usize) -> Option<WrittenRequest<'_>> {
-        WrittenRequest::first_of(self.written(&self.queue[place].bytes))
     }
 }
