@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use respguard_engine::route::slots::key_slot;
 
 use crate::harness::wire::requests;
-use crate::harness::{Nodes, Proxy, Setup, Wire, eventually, text};
+use crate::harness::{Nodes, Proxy, RedisServer, Setup, Wire, eventually, text};
 
 fn before(nodes: &Nodes) -> Proxy {
     Setup::before(2).cluster(&nodes.ports(), "request_timeout_ms = 15000\n").start()
@@ -61,6 +61,58 @@ fn client_unblock_reaches_who_waits_at_any_node() {
     assert_eq!([text(&wire.reply()), text(&wire.reply())], [":0\r\n", "+PONG\r\n"]);
     assert_eq!(others[0].ask("CLIENT UNBLOCK 987654321"), ":0\r\n");
     assert!(others[0].ask("CLIENT UNBLOCK 1 SOON").starts_with("-ERR CLIENT UNBLOCK reason should be"));
+}
+
+#[test]
+fn client_unblock_inside_multi_unblocks_with_exec_as_at_one_server() {
+    let nodes = Nodes::start(3, false);
+    let alone = RedisServer::start(&[]);
+    let (proxy, single) = (before(&nodes), Setup::new(&alone).start());
+    let list = nodes.key_of(1, "l");
+    let blocks = |on_cluster: bool| if on_cluster { blocked(&nodes, 1) } else { alone.info("clients", "blocked_clients") };
+    for (proxy, on_cluster) in [(&single, false), (&proxy, true)] {
+        let [mut wire, mut other] = [proxy.wire(), proxy.wire()];
+        let unblock = format!("CLIENT UNBLOCK {}", client_id(&mut wire));
+        // Its own slot is elsewhere than that of the transaction.
+        let key = nodes.key_of(2, "k");
+        let set = format!("SET {key} v");
+        let mut ran = |queued: &[&str]| {
+            let replies = other.pipeline(&[&["MULTI"], queued, &["EXEC"]].concat());
+            replies.last().expect("EXEC's").clone()
+        };
+        assert_eq!(ran(&[&set, &unblock]), "*2\r\n+OK\r\n:0\r\n", "it is not blocked");
+        for (options, reply) in [("", "*-1\r\n"), (" ERROR", "-UNBLOCKED client unblocked via CLIENT UNBLOCK\r\n")] {
+            wire.send_line(&format!("BLPOP {list} 0"));
+            eventually("it is blocked", || blocks(on_cluster) == 1);
+            let unblock = format!("{unblock}{options}");
+            assert_eq!(ran(&[&set, &unblock, &unblock, &format!("GET {key}")]), "*4\r\n+OK\r\n:1\r\n:0\r\n$1\r\nv\r\n");
+            assert_eq!(text(&wire.reply()), reply);
+        }
+        let wrong = ran(&["CLIENT UNBLOCK 1 SOON", "CLIENT UNBLOCK x", &unblock]);
+        assert!(wrong.starts_with("*3\r\n-ERR CLIENT UNBLOCK reason should be") && wrong.ends_with("\r\n:0\r\n"), "{wrong}");
+        wire.send_line(&format!("BLPOP {list} 0"));
+        eventually("it is blocked", || blocks(on_cluster) == 1);
+        assert_eq!(other.pipeline(&["MULTI", &unblock, "DISCARD", "PING"])[3], "+PONG\r\n");
+        assert_eq!(blocks(on_cluster), 1, "a transaction that is given up unblocks nobody");
+    }
+}
+
+#[test]
+fn client_unblock_waits_for_no_node_that_hangs_where_another_has_told_the_client() {
+    let nodes = Nodes::start(3, false);
+    let proxy = Setup::before(1).cluster(&nodes.ports(), "request_timeout_ms = 15000\n").top("workers = 1").start();
+    let [mut wire, mut other] = [proxy.wire(), proxy.wire()];
+    // The node that will hang is the first that is asked.
+    (0..3).for_each(|node| assert_eq!(wire.ask(&format!("SET {} v", nodes.key_of(node, "k"))), "+OK\r\n"));
+    let unblock = format!("CLIENT UNBLOCK {}", client_id(&mut wire));
+    assert_eq!(other.ask(&unblock), ":0\r\n");
+    wire.send_line("WAIT 1 0");
+    eventually("it waits at each node", || (0..3).all(|node| blocked(&nodes, node) == 1));
+    nodes.servers[0].pause();
+    let begun = Instant::now();
+    assert_eq!(other.ask(&unblock), ":1\r\n");
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    nodes.servers[0].resume();
 }
 
 #[test]

@@ -53,6 +53,32 @@ fn a_walk_misses_no_key_over_a_failover() {
 }
 
 #[test]
+fn what_asks_all_nodes_follows_a_shard_to_its_new_primary() {
+    let mut nodes = Nodes::start(3, true);
+    let proxy = before(&nodes);
+    let mut wire = proxy.wire();
+    for number in 0..300 {
+        assert_eq!(wire.ask(&format!("SET key:{number} v")), "+OK\r\n");
+    }
+    assert_eq!(wire.ask("DBSIZE"), ":300\r\n");
+    wire.pipeline(&["SET sent 1", "WAIT 1 5000"]);
+    eventually("the replica has all", || nodes.servers[3].ask("DBSIZE") == nodes.servers[0].ask("DBSIZE"));
+    let mut others: Vec<_> = (0..3).map(|_| proxy.wire()).collect();
+    others.iter_mut().for_each(|other| assert_eq!(other.ask("DBSIZE"), ":301\r\n"));
+    // They are under way at the node that dies, and wait for the next one.
+    nodes.servers[0].pause();
+    let asked = ["DBSIZE", "KEYS key:*", "SLOWLOG LEN"];
+    others.iter_mut().zip(asked).for_each(|(other, line)| other.send_line(line));
+    eventually("the others have answered", || nodes.servers[1].ask("INFO commandstats").contains("cmdstat_keys:"));
+    nodes.servers[0].kill();
+    let told: Vec<String> = others.iter_mut().map(|other| text(&other.reply())).collect();
+    assert_eq!(told[0], ":301\r\n");
+    assert!(told[1].starts_with("*300\r\n"), "{:.80}", told[1]);
+    assert!(told[2].starts_with(':'), "{}", told[2]);
+    assert_eq!(wire.pipeline(&["DBSIZE", "EXISTS key:1 key:2 key:3 key:4 none"]), [":301\r\n", ":4\r\n"]);
+}
+
+#[test]
 fn a_script_that_the_new_primary_does_not_know_yet_keeps_its_place() {
     let nodes = Nodes::start(3, true);
     let proxy = before(&nodes);

@@ -246,6 +246,35 @@ fn a_node_that_hangs_costs_others_nothing_and_its_own_requests_soon_no_time() {
     eventually("all slots are served", || proxy.metric("respguard_slots_unserved", &[]) == 0.0);
 }
 
+/// Any node may be the one that is asked what is about no key: that it does not answer means nothing for what is under way at
+/// others.
+#[test]
+fn what_is_under_way_at_one_node_goes_on_when_another_one_hangs() {
+    let nodes = Nodes::start(3, false);
+    let proxy = before(&nodes, LONG);
+    for hung in 0..3 {
+        let well = nodes.key_of((hung + 1) % 3, "k");
+        let (mut blocked, mut watching, mut wire) = (proxy.wire(), proxy.wire(), proxy.wire());
+        let own = |name: &str| format!("{name}:{{{well}}}:{hung}");
+        assert_eq!(watching.ask(&format!("WATCH {}", own("watched"))), "+OK\r\n");
+        blocked.send(&request(&["BLPOP", &own("list"), "0"]));
+        eventually("it waits", || nodes.servers[(hung + 1) % 3].ask("INFO clients").contains("blocked_clients:1"));
+        nodes.servers[hung].pause();
+        // Nodes are asked every two seconds who serves what.
+        let until = Instant::now() + Duration::from_millis(2600);
+        while Instant::now() < until {
+            assert_eq!(wire.ask(&format!("SET {} v", own("other"))), "+OK\r\n");
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        nodes.servers[hung].resume();
+        assert_eq!(watching.pipeline(&["MULTI", "PING", "EXEC"])[2], "*1\r\n+PONG\r\n");
+        assert_eq!(wire.ask(&format!("RPUSH {} e", own("list"))), ":1\r\n");
+        let list = own("list");
+        assert_eq!(text(&blocked.reply()), format!("*2\r\n${}\r\n{list}\r\n$1\r\ne\r\n", list.len()));
+        eventually("all slots are served", || proxy.metric("respguard_slots_unserved", &[]) == 0.0);
+    }
+}
+
 #[test]
 fn without_any_node_the_proxy_is_not_ready() {
     let mut nodes = Nodes::start(1, false);

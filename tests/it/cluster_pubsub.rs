@@ -1,6 +1,6 @@
 //! Subscriptions before a cluster: a client that knows nothing of it hears what it would hear from one server.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use respguard_engine::route::slots::key_slot;
 
@@ -51,7 +51,9 @@ fn confirmations_are_those_of_one_server_in_both_protocols() {
     both(&["NOSUCH"], 1);
     both(&["SUBSCRIBE"], 1);
     both(&["UNSUBSCRIBE b nothing"], 2);
-    both(&["PUNSUBSCRIBE n*", "PUNSUBSCRIBE", "PUNSUBSCRIBE"], 3);
+    both(&["PSUBSCRIBE * _* *"], 3);
+    both(&["PUNSUBSCRIBE n* _* x*"], 3);
+    both(&["PUNSUBSCRIBE *", "PUNSUBSCRIBE", "PUNSUBSCRIBE"], 3);
     both(&["SUNSUBSCRIBE"], 1);
     both(&["UNSUBSCRIBE a c __keyevent@0__:set"], 3);
     both(&["GET k", "SET k v", "PING"], 3);
@@ -168,6 +170,73 @@ fn events_of_keys_come_from_all_nodes_once_each() {
     for client in [&mut events, &mut pattern] {
         assert!(client.is_silent_for(Duration::from_millis(300)));
     }
+}
+
+#[test]
+fn patterns_that_cover_events_of_keys_hear_those_of_all_nodes_and_all_else_once() {
+    let nodes = Nodes::start(3, false);
+    let proxy = before(&nodes);
+    for server in &nodes.servers {
+        assert_eq!(server.ask("CONFIG SET notify-keyspace-events KEA"), "+OK\r\n");
+    }
+    let mut wire = proxy.wire();
+    for (pattern, channel) in [("*", "news"), ("_*", "_news"), ("[_a]*", "a-news"), ("?_key*", "a_key"), ("\\__key*", "__keys")] {
+        let mut listener = proxy.wire();
+        assert_eq!(
+            listener.ask(&format!("PSUBSCRIBE {pattern}")),
+            format!("*3\r\n$10\r\npsubscribe\r\n${}\r\n{pattern}\r\n:1\r\n", pattern.len())
+        );
+        for n in 0..9 {
+            let key = nodes.key_of(n % 3, &format!("k{n}:"));
+            assert_eq!(wire.ask(&format!("SET {key} 1")), "+OK\r\n");
+            assert!(text(&listener.reply()).ends_with(&format!("__keyspace@0__:{key}\r\n$3\r\nset\r\n")), "{pattern}");
+            let event = text(&listener.reply());
+            assert!(event.ends_with(&format!("__keyevent@0__:set\r\n${}\r\n{key}\r\n", key.len())), "{pattern} {event}");
+            // Only what becomes of keys begins like that.
+            if channel != "__keys" {
+                assert!(wire.ask(&format!("PUBLISH {channel} {n}")).starts_with(':'));
+                let told = text(&listener.reply());
+                assert!(told.ends_with(&format!("{channel}\r\n$1\r\n{n}\r\n")), "{pattern} {told}");
+            }
+        }
+        assert!(listener.is_silent_for(Duration::from_millis(200)), "{pattern}");
+        assert!(listener.ask("PUNSUBSCRIBE").ends_with(&format!("{pattern}\r\n:0\r\n")));
+    }
+}
+
+#[test]
+fn a_pattern_that_covers_everything_outlives_whatever_node_dies() {
+    let mut nodes = Nodes::start(3, true);
+    let proxy = before(&nodes);
+    for server in &nodes.servers {
+        assert_eq!(server.ask("CONFIG SET notify-keyspace-events KEA"), "+OK\r\n");
+    }
+    // Some of these hear from the node that will die what every node tells.
+    let mut listeners: Vec<Wire> = (0..8).map(|_| proxy.wire()).collect();
+    for wire in &mut listeners {
+        assert!(wire.ask("PSUBSCRIBE *").ends_with("*\r\n:1\r\n"));
+    }
+    nodes.servers[0].kill();
+    eventually("the replica is the primary", || nodes.servers[3].ask("ROLE").contains("master"));
+    eventually("all listen to it", || nodes.servers[3].ask("CLIENT LIST TYPE pubsub").matches(" psub=1 ").count() == 8);
+    let mut wire = proxy.wire();
+    eventually("it serves", || wire.ask(&format!("GET {}", nodes.key_of(0, "k"))) == "$-1\r\n");
+    assert!(wire.ask("PUBLISH news again").starts_with(':'));
+    let keys = [0, 1, 2].map(|node| nodes.key_of(node, "k"));
+    keys.iter().for_each(|key| assert_eq!(wire.ask(&format!("SET {key} 1")), "+OK\r\n"));
+    for client in &mut listeners {
+        let frames: Vec<String> = client.replies(7).iter().map(|frame| text(frame)).collect();
+        let told = |end: &str| frames.iter().filter(|frame| frame.ends_with(end)).count();
+        assert_eq!(told("news\r\n$5\r\nagain\r\n"), 1, "{frames:?}");
+        keys.iter().for_each(|key| assert_eq!(told(&format!("__keyspace@0__:{key}\r\n$3\r\nset\r\n")), 1, "{frames:?}"));
+        assert!(client.is_silent_for(Duration::from_millis(50)));
+    }
+    // Without a replica a node stays away: nobody waits for it who would hear more than its events.
+    nodes.servers[1].kill();
+    nodes.servers[4].kill();
+    let begun = Instant::now();
+    assert!(proxy.wire().ask("PSUBSCRIBE *").ends_with("*\r\n:1\r\n"));
+    assert!(begun.elapsed() < Duration::from_secs(6), "{:?}", begun.elapsed());
 }
 
 #[test]

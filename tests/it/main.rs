@@ -12,6 +12,7 @@ mod cluster;
 mod cluster_audits;
 mod cluster_blocking;
 mod cluster_failovers;
+mod cluster_functions;
 mod cluster_groups;
 mod cluster_masses;
 mod cluster_nodes;

@@ -4,16 +4,13 @@ use std::collections::HashMap;
 use std::rc::Rc;
 use std::time::Duration;
 
-use tokio::sync::oneshot;
-
-use super::client_answers::{Asker, LocalReply, id_of};
+use super::client_answers::{Asker, LocalReply};
 use super::connection::Connection;
 use super::notices;
 use super::queued::{OnExec, Queued};
-use crate::net::address::Address;
+use super::unblock::{NO_ID, unblocking};
 use crate::net::exchange::State;
-use crate::net::registry::{Activity, Blocked, Message};
-use crate::net::upstream::call;
+use crate::net::registry::{Activity, Message};
 use respguard_engine::command::integer::integer;
 use respguard_engine::command::{ClientCommand, CommandId};
 use respguard_engine::pipeline::slot::Role;
@@ -26,13 +23,8 @@ use respguard_resp::request::{Args, Span};
 use respguard_resp::scan::elements;
 use respguard_resp::{encode, value};
 
-/// An id that no connection ever has.
-const NO_ID: &[u8] = b"9223372036854775807";
 /// An address that no connection ever has.
 const NO_ADDRESS: &[u8] = b"0.0.0.0:0";
-/// So often is the server asked to unblock a client whose blocking command it has not read yet, at such intervals.
-const UNBLOCK_ATTEMPTS: u32 = 50;
-const UNBLOCK_PAUSE: Duration = Duration::from_millis(2);
 /// Commands about clients that may wait for one EXEC; the server's own answers stand for more.
 const QUEUED_MAX: usize = 1024;
 
@@ -52,11 +44,12 @@ impl Connection {
             return self.track(id, &words).await;
         }
         let (asked, upstream) = match command {
-            ClientCommand::ClientUnblock if is_queued => {
+            ClientCommand::ClientUnblock if is_queued && !self.shared.pool.is_cluster() => {
                 let upstream = self.blocked(&words).await.upstream();
                 (unblocking(&words, upstream), None)
             }
-            ClientCommand::ClientUnblock => (Vec::new(), None),
+            // The node of a transaction is asked of nobody: it says what is wrong, and the others are asked behind EXEC.
+            ClientCommand::ClientUnblock => (unblocking(&words, None), None),
             ClientCommand::ClientTracking => self.redirected(&words).await,
             ClientCommand::ClientMaintNotifications if self.is_resp3() => (notices::permission(), None),
             _ => (dry_run(command, &words), None),
@@ -66,7 +59,8 @@ impl Connection {
             if command == ClientCommand::ClientTracking {
                 self.exchange.state.borrow_mut().session.affinity.pin(Reason::Exclusive);
             }
-            let what = (command != ClientCommand::ClientUnblock).then_some(OnExec::Answer(command, words, upstream));
+            let is_the_servers = command == ClientCommand::ClientUnblock && !self.shared.pool.is_cluster();
+            let what = (!is_the_servers).then_some(OnExec::Answer(command, words, upstream));
             return self.queue(id, what, &asked);
         }
         let is_the_servers = matches!(
@@ -232,6 +226,10 @@ impl Connection {
                 self.exchange.state.borrow().session.tracking.translate(element, reply);
                 false
             }
+            ClientCommand::ClientUnblock => {
+                reply.extend_from_slice(&self.unblock_behind_exec(words).await);
+                false
+            }
             _ => {
                 let activities = self.activities(command).await;
                 let local = self.local_reply(command, words, &activities).await;
@@ -264,60 +262,6 @@ impl Connection {
         Answered { reply, kills_me: killed.iter().any(|client| client.id == self.client.id) }
     }
 
-    /// CLIENT UNBLOCK names a client of the proxy: its upstream connection is unblocked
-    /// (<https://redis.io/docs/latest/commands/client-unblock/>). What is wrong with it is for the server to find. It and
-    /// the blocking command travel over different connections, so that the server may read the later one first: where it
-    /// says that a client is not blocked whose command is on its way, it is asked again.
-    async fn unblock(&mut self, id: CommandId, words: &[Box<[u8]>]) {
-        for _ in 0..UNBLOCK_ATTEMPTS {
-            match self.blocked(words).await {
-                Blocked::No => break,
-                Blocked::Soon => {}
-                Blocked::On(upstream) => {
-                    self.exchange.state.borrow_mut().session.expect_answer();
-                    self.ask(id, Role::Unblock, &unblocking(words, Some(upstream)));
-                    self.await_answers().await;
-                    let mut state = self.exchange.state.borrow_mut();
-                    if state.session.accepted || !state.session.answered {
-                        return state.slots.skipped();
-                    }
-                }
-                Blocked::AtNodes(nodes) => {
-                    if let Some(reply) = self.unblock_at(&nodes, words).await {
-                        self.exchange.count_request(id);
-                        return self.exchange.answer(reply);
-                    }
-                }
-            }
-            tokio::time::sleep(UNBLOCK_PAUSE).await;
-        }
-        self.ask(id, Role::Plain, &unblocking(words, None));
-    }
-
-    /// What the nodes of a cluster answer to it; nothing where none of them has anything to unblock.
-    async fn unblock_at(&self, nodes: &[(Address, i64)], words: &[Box<[u8]>]) -> Option<Vec<u8>> {
-        let mut told = None;
-        for (node, upstream) in nodes {
-            let Some(lane) = self.exchange.link().lane_at(node) else { continue };
-            let asked = unblocking(words, Some(*upstream));
-            let asked: Vec<&[u8]> = asked.iter().map(|word| &word[..]).collect();
-            let reply =
-                call::ask(&lane.shared(), &encode::request_frame(&asked), self.shared.pool.settings.request_timeout).await;
-            told = told.or(reply.filter(|reply| value::integer(reply) != Some(0)));
-        }
-        told
-    }
-
-    async fn blocked(&self, words: &[Box<[u8]>]) -> Blocked {
-        let target = words.get(2).and_then(|word| id_of(word)).and_then(|target| self.shared.registry.client(target));
-        let Some(client) = target else { return Blocked::No };
-        let (answer, answered) = oneshot::channel();
-        match client.worker.send(Message::BlockedOn(client.id, answer)).await {
-            Ok(()) => answered.await.unwrap_or(Blocked::No),
-            Err(_) => Blocked::No,
-        }
-    }
-
     pub(super) fn ask(&self, id: CommandId, role: Role, words: &[Box<[u8]>]) {
         let words: Vec<&[u8]> = words.iter().map(|word| &word[..]).collect();
         Rc::clone(&self.exchange).ask(id, role, &words, self.shared.pool.settings.request_timeout);
@@ -327,15 +271,6 @@ impl Connection {
 struct Answered {
     reply: Vec<u8>,
     kills_me: bool,
-}
-
-/// CLIENT UNBLOCK as the server is asked: of the connection of the client that it names, or of one that nobody has.
-fn unblocking(words: &[Box<[u8]>], upstream: Option<i64>) -> Vec<Box<[u8]>> {
-    let mut asked = words.to_vec();
-    if let Some(id) = asked.get_mut(2).filter(|word| id_of(word).is_some()) {
-        *id = upstream.map_or_else(|| NO_ID.into(), |upstream| upstream.to_string().into_bytes().into());
-    }
-    asked
 }
 
 /// The command as the server is asked: it checks the form and the user's permission, and finds nobody to act on.

@@ -27,4 +27,5 @@ mod redirect;
 mod sending;
 mod takeover;
 mod ttl_fix;
+mod unblock;
 mod whole;

@@ -30,6 +30,8 @@ pub enum Merge {
     SumPairs,
     /// One of those that are no null.
     AnyKey,
+    /// FUNCTION STATS: the function that has run for the longest time, and the greatest of each number.
+    FunctionStats,
     /// INFO of a node, as that of a server without a cluster.
     Info,
     /// HELLO's answer, likewise.
@@ -38,12 +40,15 @@ pub enum Merge {
 
 impl Merge {
     /// The reply, from those of all nodes. `random` chooses where it does not matter. An error of one is that of all, but
-    /// where one success is enough.
+    /// where some may have one ([`Merge::takes_errors`]).
     pub fn merge(self, replies: &[&[u8]], random: usize) -> Vec<u8> {
         let error = replies.iter().find(|reply| value::is_error(reply));
         if self == Merge::OneSucceeds {
             let success = replies.iter().find(|reply| !value::is_error(reply));
             return success.or(error).copied().unwrap_or_default().to_vec();
+        }
+        if let Some(running) = longest_running(replies).filter(|_| self == Merge::FunctionStats) {
+            return function_stats(running, replies);
         }
         if let Some(error) = error {
             return error.to_vec();
@@ -75,8 +80,15 @@ impl Merge {
             }
             Merge::Info => info(first, &mut out),
             Merge::Hello => hello(first, &mut out),
+            Merge::FunctionStats => return function_stats(first, replies),
         }
         out
+    }
+
+    /// The errors of some nodes may stand beside what others answer. A node that runs a script says so to FUNCTION STATS with
+    /// an error, and that means nothing for a function that another one runs.
+    pub fn takes_errors(self) -> bool {
+        matches!(self, Merge::OneSucceeds | Merge::FunctionStats)
     }
 }
 
@@ -138,6 +150,56 @@ fn hello(reply: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(&replace(reply, b"$4\r\nmode\r\n$7\r\ncluster\r\n", b"$4\r\nmode\r\n$10\r\nstandalone\r\n"));
 }
 
+/// Of the answers to FUNCTION STATS that tell of a running function that of the one that has run for the longest time.
+fn longest_running<'a>(replies: &[&'a [u8]]) -> Option<&'a [u8]> {
+    let running = |reply: &'a [u8]| Some((field(field(reply, b"running_script")?, b"duration_ms")?, reply));
+    let running = replies.iter().filter(|reply| !value::is_error(reply)).filter_map(|reply| running(reply));
+    running.max_by_key(|(duration, _)| value::integer(duration)).map(|(_, reply)| reply)
+}
+
+/// This answer, with the numbers of all.
+fn function_stats(shown: &[u8], replies: &[&[u8]]) -> Vec<u8> {
+    let mut out = header(shown).to_vec();
+    for (name, told) in fields(shown) {
+        out.extend_from_slice(name);
+        match value::bulk(name) {
+            Some(b"engines") => {
+                greatest(told, &replies.iter().filter_map(|reply| field(reply, b"engines")).collect::<Vec<_>>(), &mut out)
+            }
+            _ => out.extend_from_slice(told),
+        }
+    }
+    out
+}
+
+/// As the first, with the greatest of the numbers that all have of the same name.
+fn greatest(first: &[u8], all: &[&[u8]], out: &mut Vec<u8>) {
+    if let Some(number) = all.iter().filter_map(|told| value::integer(told)).max() {
+        return encode::integer(out, number);
+    }
+    out.extend_from_slice(header(first));
+    for (name, told) in fields(first) {
+        out.extend_from_slice(name);
+        let named = value::bulk(name).unwrap_or_default();
+        greatest(told, &all.iter().filter_map(|one| field(one, named)).collect::<Vec<_>>(), out);
+    }
+}
+
+/// What stands before the elements; all of a frame that has none.
+fn header(frame: &[u8]) -> &[u8] {
+    &frame[..frame.len() - elements(frame).map(<[u8]>::len).sum::<usize>()]
+}
+
+/// The names of a map with their values: in RESP2 it is an array.
+fn fields(map: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
+    let mut parts = elements(map);
+    std::iter::from_fn(move || parts.next().zip(parts.next()))
+}
+
+fn field<'a>(map: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
+    fields(map).find(|(known, _)| value::bulk(known) == Some(name)).map(|(_, told)| told)
+}
+
 fn replace(text: &[u8], from: &[u8], to: &[u8]) -> Vec<u8> {
     match text.windows(from.len()).position(|window| window == from) {
         Some(at) => [&text[..at], to, &text[at + from.len()..]].concat(),
@@ -178,6 +240,32 @@ mod tests {
         let busy = "-NOTBUSY No scripts in execution right now.\r\n";
         assert_eq!(merged(Merge::OneSucceeds, &[busy, "+OK\r\n"]), "+OK\r\n");
         assert_eq!(merged(Merge::OneSucceeds, &[busy, busy]), busy);
+    }
+
+    /// The answer to FUNCTION STATS of a node on which a function has run for so long.
+    fn stats(running: Option<u64>, libraries: u64, functions: u64) -> String {
+        let running = running.map_or("*-1\r\n".to_owned(), |duration| {
+            format!("*6\r\n$4\r\nname\r\n$1\r\nf\r\n$7\r\ncommand\r\n*1\r\n$1\r\nx\r\n$11\r\nduration_ms\r\n:{duration}\r\n")
+        });
+        format!(
+            "*4\r\n$14\r\nrunning_script\r\n{running}$7\r\nengines\r\n*2\r\n$3\r\nLUA\r\n\
+             *4\r\n$15\r\nlibraries_count\r\n:{libraries}\r\n$15\r\nfunctions_count\r\n:{functions}\r\n"
+        )
+    }
+
+    #[test]
+    fn of_all_nodes_functions_the_one_that_has_run_longest_is_told() {
+        let of = |replies: &[&str]| merged(Merge::FunctionStats, replies);
+        let idle = stats(None, 1, 2);
+        assert_eq!(of(&[&idle, &idle]), idle);
+        assert_eq!(of(&[&stats(None, 1, 3), &stats(None, 2, 2)]), stats(None, 2, 3));
+        assert_eq!(of(&[&idle, &stats(Some(7), 1, 1), &stats(Some(90), 1, 1)]), stats(Some(90), 1, 2));
+        let busy = "-BUSY Redis is busy running a script.\r\n";
+        assert_eq!(of(&[&idle, busy]), busy);
+        assert_eq!(of(&[busy, &stats(Some(7), 1, 1), &idle]), stats(Some(7), 1, 2));
+        let resp3 = stats(None, 1, 2).replace("*4", "%2").replace("*2", "%1").replace("*-1", "_");
+        let more = stats(None, 3, 1).replace("*4", "%2").replace("*2", "%1").replace("*-1", "_");
+        assert_eq!(of(&[&resp3, &more]), resp3.replace(":1", ":3"));
     }
 
     #[test]

@@ -125,6 +125,7 @@ fn route(spec: &Spec) -> Route {
         | "acl|load" | "acl|save" | "slowlog|reset" | "memory|purge" => Route::Every(Merge::AllSucceed),
         "script|exists" => Route::Every(Merge::And),
         "script|kill" | "function|kill" => Route::Every(Merge::OneSucceeds),
+        "function|stats" => Route::Every(Merge::FunctionStats),
         "randomkey" => Route::Every(Merge::AnyKey),
         "scan" => Route::Scan,
         "info" => Route::One(Merge::Info),

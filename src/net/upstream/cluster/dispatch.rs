@@ -14,7 +14,6 @@ use crate::net::upstream::connection::{Link, Phase as LinkPhase};
 use crate::net::upstream::lane::Lane;
 use respguard_engine::link::owed::Owed;
 use respguard_engine::link::times::Times;
-use respguard_resp::request::{Args, Limits, Parsed, RequestParser};
 use respguard_resp::{Protocol, encode};
 
 pub(super) const ASKING: &[u8] = b"*1\r\n$6\r\nASKING\r\n";
@@ -178,12 +177,8 @@ impl Core {
     fn for_the_rest(&self, state: &State, place: usize) -> Option<Vec<u8>> {
         let entry = &state.queue[place];
         let left = entry.deadline?.checked_sub(self.nodes.settings.request_timeout)?.saturating_duration_since(clock::now());
-        let (mut spans, mut arena) = (Vec::new(), Vec::new());
-        let written = state.written(&entry.bytes);
-        let parsed = RequestParser::new(Limits::default()).parse(written, &mut spans, &mut arena, usize::MAX);
-        let Parsed::Request { bytes, inline } = parsed else { return None };
-        let args = if inline { Args::new(&arena, &spans) } else { Args::new(&written[..bytes], &spans) };
-        self.nodes.context.table().spec(entry.command).with_blocking_timeout(args, left)
+        let request = state.request(place)?;
+        self.nodes.context.table().spec(entry.command).with_blocking_timeout(request.args(), left)
     }
 
     fn send_atomic(&self, state: &mut State, place: usize) -> usize {

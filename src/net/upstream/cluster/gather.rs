@@ -72,22 +72,30 @@ pub(super) struct Part {
     pub(super) skip: u32,
     pub(super) retry: Retry,
     pub(super) sent_to: Option<NodeName>,
-    /// It waits at its node, on a connection of its own.
-    pub(super) waits: bool,
-    /// It ends what keeps its node from answering: it goes past all that, on a connection of its own.
-    pub(super) is_cure: bool,
+    pub(super) connection: PartConnection,
     pub(super) lease: Option<Lease>,
+}
+
+/// Over which connection a part goes to its node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum PartConnection {
+    /// The one that all share.
+    Shared,
+    /// One of its own, on which it waits at its node.
+    Waits,
+    /// One of its own, past what keeps its node from answering: it is about that, or ends it.
+    PastTrouble,
 }
 
 impl Part {
     fn new(request: Vec<u8>, target: Target) -> Part {
-        let (progress, reply) = (Progress::Waiting, Vec::new());
+        let (progress, reply, connection) = (Progress::Waiting, Vec::new(), PartConnection::Shared);
         let (asks, retry, sent_to, lease) = Default::default();
-        Part { request, target, progress, reply, asks, skip: 0, retry, sent_to, waits: false, is_cure: false, lease }
+        Part { request, target, progress, reply, asks, skip: 0, retry, sent_to, connection, lease }
     }
 
     pub(super) fn again(&self, target: Target) -> Part {
-        Part { waits: self.waits, is_cure: self.is_cure, ..Part::new(self.request.clone(), target) }
+        Part { connection: self.connection, ..Part::new(self.request.clone(), target) }
     }
 
     pub(super) fn slot(&self) -> Option<u16> {
@@ -160,7 +168,12 @@ pub(super) fn split(core: &Core, request: &Request<'_>, split: Split, entry: &mu
 
 pub(super) fn every(request: &Request<'_>, written: &[u8], merge: Merge, entry: &mut Entry) {
     let changes = request.spec.retry != RetryClass::Read;
-    let part = Part { is_cure: merge == Merge::OneSucceeds, ..Part::new(written.to_vec(), Target::Every) };
+    let connection = if matches!(merge, Merge::OneSucceeds | Merge::FunctionStats) {
+        PartConnection::PastTrouble
+    } else {
+        PartConnection::Shared
+    };
+    let part = Part { connection, ..Part::new(written.to_vec(), Target::Every) };
     gather(entry, vec![part], MergeMode::Merged(merge), request.name(), changes);
 }
 
@@ -170,7 +183,7 @@ pub(super) fn one(written: &[u8], merge: Merge, entry: &mut Entry) {
 
 /// Each primary that the client has written to waits for its replicas; without any, one has nothing to wait for.
 pub(super) fn wait(name: String, written: &[u8], entry: &mut Entry) {
-    let part = Part { waits: true, ..Part::new(written.to_vec(), Target::Written) };
+    let part = Part { connection: PartConnection::Waits, ..Part::new(written.to_vec(), Target::Written) };
     gather(entry, vec![part], MergeMode::Merged(Merge::Min), name, false);
 }
 
@@ -243,7 +256,8 @@ impl Gather {
         let replies: Vec<&[u8]> = self.parts.iter().map(|part| &*part.reply).collect();
         let same = replies.windows(2).all(|pair| pair[0] == pair[1]);
         let errors = replies.iter().filter(|reply| value::is_error(reply)).count();
-        if errors > 0 && !self.is_for_one() && !(same && errors == replies.len()) {
+        let takes_errors = matches!(self.how, MergeMode::Merged(merge) if merge.takes_errors());
+        if errors > 0 && !takes_errors && !(same && errors == replies.len()) {
             return self.partly(&replies, errors);
         }
         let first = replies.first().copied().unwrap_or_default();

@@ -14,6 +14,7 @@ use super::entry::{Kind, Phase};
 use super::intake::Request;
 use super::settings::NodeName;
 use super::state::State;
+use super::written_request::WrittenRequest;
 use crate::net::clock;
 use crate::net::upstream::connection::Phase as LinkPhase;
 use respguard_engine::command::Table;
@@ -23,7 +24,6 @@ use respguard_engine::link::times::Times;
 use respguard_engine::pipeline::reading::Part;
 use respguard_engine::route::place::Slots;
 use respguard_engine::route::redirect::Redirect;
-use respguard_resp::request::{Args, Limits, Parsed, RequestParser};
 
 /// Frames that answer it: one to each question.
 const FRAMES: u32 = 2;
@@ -80,20 +80,15 @@ pub(super) fn take(
     if request.spec.name() != "client|kill" || request.args.len() != 6 || !is_option(2, b"ID") || !is_option(4, b"ADDR") {
         return None;
     }
-    let (mut spans, mut arena) = (Vec::new(), Vec::new());
-    let mut parser = RequestParser::new(Limits::default());
-    let Parsed::Request { bytes: behind, inline: false } = parser.parse(&rest[bytes..], &mut spans, &mut arena, usize::MAX)
-    else {
-        return None;
-    };
-    let second = Request::read(core, table, Args::new(&rest[bytes..bytes + behind], &spans));
+    let behind = WrittenRequest::first_of(&rest[bytes..]).filter(|behind| !behind.is_inline)?;
+    let second = Request::read(core, table, behind.args());
     let Slots::One { slot, .. } = second.slots else { return None };
     let prefix = core.nodes.context.policy().guard_prefix.clone();
     let is_marker = second.args.get(1).is_some_and(|key| key.starts_with(prefix.as_bytes()));
     if second.spec.name() != "exists" || second.args.len() != 2 || !is_marker {
         return None;
     }
-    let all = bytes + behind;
+    let all = bytes + behind.len();
     let mut entry = core.entry(&second, start..start + all as u64);
     entry.slot = Some(slot);
     entry.frames = FRAMES;

@@ -68,8 +68,8 @@ pub(super) fn word(kind: Kind, on: bool) -> &'static [u8] {
     }
 }
 
-/// Of which subscription the frame is a message.
-pub(super) fn message_of(frame: &[u8]) -> Option<Name> {
+/// Of which subscription the frame is a message, and on which channel.
+pub(super) fn message_of(frame: &[u8]) -> Option<(Name, &[u8])> {
     let mut parts = elements(frame).map_while(value::bulk);
     let kind = match parts.next()? {
         b"message" => Kind::Channel,
@@ -77,7 +77,9 @@ pub(super) fn message_of(frame: &[u8]) -> Option<Name> {
         b"smessage" => Kind::Shard,
         _ => return None,
     };
-    Some(Name { kind, text: parts.next()?.into() })
+    let text = parts.next()?;
+    let channel = if kind == Kind::Pattern { parts.next()? } else { text };
+    Some((Name { kind, text: text.into() }, channel))
 }
 
 /// The node has ended this subscription by itself: its slot has moved.

@@ -7,7 +7,6 @@ use super::scripts::ScriptNeeds;
 use super::settings::NodeName;
 use super::state::State;
 use respguard_resp::encode;
-use respguard_resp::request::{Args, Limits, Parsed, RequestParser};
 use respguard_resp::scan::elements;
 
 impl Core {
@@ -43,17 +42,10 @@ impl Core {
         if !entry.is_read && entry.slot.is_some_and(|slot| state.order_on(slot, place) != Order::Kept) {
             return false;
         }
-        let needs = {
-            let table = self.nodes.context.table();
-            let mut parser = RequestParser::new(Limits::default());
-            let (mut spans, mut arena, mut needs) = (Vec::new(), Vec::new(), ScriptNeeds::default());
-            let written = state.written(&state.queue[place].bytes);
-            if let Parsed::Request { bytes, inline } = parser.parse(written, &mut spans, &mut arena, usize::MAX) {
-                let args = if inline { Args::new(&arena, &spans) } else { Args::new(&written[..bytes], &spans) };
-                needs.note(table.spec(state.queue[place].command), args);
-            }
-            needs
-        };
+        let mut needs = ScriptNeeds::default();
+        if let Some(request) = state.request(place) {
+            needs.note(self.nodes.context.table().spec(entry.command), request.args());
+        }
         let mut requests = Vec::new();
         let bodies = needs.scripts.iter().filter_map(|digest| self.nodes.scripts().body(digest));
         let mut count = 0;

@@ -5,8 +5,9 @@ use super::entry::{Kind as EntryKind, Phase};
 use super::listener::word;
 use super::state::State;
 use super::subscriptions::Name;
+use super::written_request::WrittenRequest;
 use respguard_engine::command::{ConnectionEffect, Spec, SubscriptionKind as Kind};
-use respguard_resp::request::{Args, Limits, Parsed, RequestParser};
+use respguard_resp::request::Args;
 use respguard_resp::{Protocol, encode};
 
 /// What EXEC answers that is itself the culprit.
@@ -99,23 +100,14 @@ impl Core {
         if is_login || matches!(entry.kind, EntryKind::Subscribe(_) | EntryKind::ProxyReply) {
             return false;
         }
-        let (mut reply, mut at) = (Vec::new(), 0);
-        let written = state.written(&entry.bytes);
-        let (mut spans, mut arena) = (Vec::new(), Vec::new());
+        let (mut reply, mut written) = (Vec::new(), state.written(&entry.bytes));
         // A transaction that came whole is several requests.
-        while at < written.len() {
-            let parsed = RequestParser::new(Limits::default()).parse(&written[at..], &mut spans, &mut arena, usize::MAX);
-            let args = match parsed {
-                Parsed::Request { bytes, inline: false } => Args::new(&written[at..at + bytes], &spans),
-                Parsed::Request { inline: true, .. } => Args::new(&arena, &spans),
-                _ => return false,
-            };
-            let Parsed::Request { bytes, .. } = parsed else { return false };
+        while !written.is_empty() {
+            let Some(request) = WrittenRequest::first_of(written) else { return false };
+            let args = request.args();
             let Some(refused) = refusal(table.spec(table.lookup(args)), args) else { return false };
             reply.extend_from_slice(&refused);
-            at += bytes;
-            spans.clear();
-            arena.clear();
+            written = &written[request.len()..];
         }
         state.queue[place].reply = reply;
         state.finish(place, Phase::Done);

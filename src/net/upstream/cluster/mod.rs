@@ -4,7 +4,7 @@
 //! `intake` cuts what is written into requests and says of each where it goes, `cut` takes those that the client's batch has
 //! cut already, of which `simple` are nearly all: they go to their nodes without more ado. `turn` looks at the others, as
 //! far as nothing before them stands against them (`hindrances`, and `half_moved` for slots whose keys are at two nodes), and
-//! again at those that could not go (`waiting_requests`).
+//! again at those that could not go (`waiting_requests`). Where the words of one are needed later, `written_request` has them.
 //!
 //! `dispatch` sends each to its node over connections that all clients of the worker share (`nodes`), `scatter` all single
 //! requests for one node in one piece (`pieces`), whose replies come in `streams` and leave `together`. `replies` takes what
@@ -64,6 +64,7 @@ mod unsent;
 mod unsettled;
 mod waiting_requests;
 mod walk;
+mod written_request;
 
 pub use at_once::AtOnce;
 pub use blocked::BlockedAt;

@@ -230,6 +230,11 @@ impl Nodes {
         self.nodes.borrow().get(address).is_some_and(Node::is_given_up)
     }
 
+    /// True for a node of which nothing but failures has come of late.
+    pub(super) fn is_silent(&self, address: &NodeName) -> bool {
+        self.nodes.borrow().get(address).is_some_and(|node| node.silent_for(clock::now()).is_some())
+    }
+
     /// What has to go before something that needs these scripts and functions, for the node has not got it yet: requests,
     /// and how many. `None` where nothing has.
     pub(super) fn missing(&self, address: &NodeName, opened_at: Option<Instant>, needs: &ScriptNeeds) -> Option<(Vec<u8>, u32)> {

@@ -7,7 +7,7 @@ use std::time::Instant;
 use super::core::Core;
 use super::dispatch::ASKING;
 use super::entry::{Kind, Lease, Phase};
-use super::gather::{Gather, Part, Progress, Target};
+use super::gather::{Gather, Part, PartConnection, Progress, Target};
 use super::replies::NextStep;
 use super::settings::NodeName;
 use super::state::State;
@@ -65,21 +65,21 @@ impl Core {
             (None, Target::Home) => (false, self.home_lane()),
             (None, Target::Every | Target::Written) => (false, None),
         };
-        let found = found.or_else(|| self.cured(part));
+        let found = found.or_else(|| self.past_trouble(part));
         let Some((address, lane)) = found else { return false };
-        let is_alone = part.waits || part.is_cure;
+        let is_alone = part.connection != PartConnection::Shared;
         let link = if is_alone { self.lease(&lane) } else { Some(lane.shared_for(&self.as_recipient())) };
         let Some(link) = link.filter(|link| is_alone || link.phase() == LinkPhase::Ready) else { return false };
         let who: Rc<dyn Recipient> = Rc::new(PartOf::new(self, entry, at));
         // A connection waits for what it has written itself: with this it has come as far as all others.
-        let own = if part.waits { Some(PING) } else { asks.then_some(ASKING) };
+        let own = if part.connection == PartConnection::Waits { Some(PING) } else { asks.then_some(ASKING) };
         let parts: &[&[u8]] = if let Some(own) = own { &[own, &part.request] } else { &[&part.request] };
         let skip = u32::from(own.is_some());
         let is_sent = link.send(who, parts, Owed::questions(0, 1 + skip), Times { read_at: clock::now(), deadline });
         if is_alone && !is_sent {
             lane.give_back(&link, false);
         } else if is_alone {
-            if part.waits {
+            if part.connection == PartConnection::Waits {
                 link.mark_blocking();
             }
             part.lease = Some(Lease { lane, link });
@@ -90,10 +90,10 @@ impl Core {
         is_sent
     }
 
-    /// The node that a cure is for, which need not answer anything else.
-    fn cured(&self, part: &Part) -> Option<(NodeName, Rc<Lane>)> {
+    /// The node of what goes past trouble, which need not answer anything else.
+    fn past_trouble(&self, part: &Part) -> Option<(NodeName, Rc<Lane>)> {
         let Target::Shard(slot) = part.target else { return None };
-        let address = self.nodes.owner(slot).filter(|_| part.is_cure)?;
+        let address = self.nodes.owner(slot).filter(|_| part.connection == PartConnection::PastTrouble)?;
         let lane = self.nodes.lane(&address, &self.key.borrow())?;
         Some((address, lane))
     }

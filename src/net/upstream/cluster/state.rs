@@ -13,6 +13,7 @@ use super::simple::{SimpleRequest, SimpleRequests};
 use super::streams::Streams;
 use super::subscriptions::{Name, Subscriptions};
 use super::waiting_requests::WaitingRequests;
+use super::written_request::WrittenRequest;
 use crate::net::clock;
 use crate::net::memory_budget::LITTLE;
 use respguard_engine::link::owed::Seq;
@@ -386,6 +387,11 @@ impl State {
         }
         self.input_start += answered as u64;
         self.parsed -= answered;
+    }
+
+    /// The request that stands at this place of the queue, or the first of those that stand there as one.
+    pub(super) fn request(&self, place: usize) -> Option<WrittenRequest<'_>> {
+        WrittenRequest::first_of(self.written(&self.queue[place].bytes))
     }
 
     /// What was written at these positions.

@@ -1,6 +1,7 @@
 //! What a client is subscribed to, and on which nodes: a channel or pattern on any one node, because messages go to all of them;
-//! a sharded channel on the node of its slot; channels that begin with `__key` on every primary, because keyspace events do not
-//! leave their node.
+//! a sharded channel on the node of its slot; channels that begin with `__key`, and patterns that cover some of these, on every
+//! primary, because keyspace events do not leave their node. What else such a pattern covers every node tells: it is heard from
+//! one.
 //!
 //! Each node is asked for each name by itself. A name is heard on its old node until the new one has confirmed it, so that no
 //! message comes twice.
@@ -23,12 +24,10 @@ use crate::net::upstream::connection::Phase as LinkPhase;
 use respguard_engine::command::SubscriptionKind as Kind;
 use respguard_engine::link::owed::Owed;
 use respguard_engine::link::times::Times;
+use respguard_engine::route::key_events::{KEY_EVENTS, pattern_covers_key_events};
 use respguard_engine::route::redirect::Redirect;
 use respguard_engine::route::slots::key_slot;
 use respguard_resp::value;
-
-/// Channels on which servers tell what becomes of keys.
-const KEY_EVENTS: &[u8] = b"__key";
 
 /// A channel or a pattern.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -43,7 +42,16 @@ impl Name {
     }
 
     fn is_everywhere(&self) -> bool {
-        self.kind != Kind::Shard && self.text.starts_with(KEY_EVENTS)
+        match self.kind {
+            Kind::Channel => self.text.starts_with(KEY_EVENTS),
+            Kind::Pattern => pattern_covers_key_events(&self.text),
+            Kind::Shard => false,
+        }
+    }
+
+    /// It may be about more than what becomes of keys.
+    fn covers_more(&self) -> bool {
+        self.kind == Kind::Pattern && !self.text.starts_with(KEY_EVENTS)
     }
 }
 
@@ -61,7 +69,7 @@ pub(super) struct Change {
 struct SubscribedName {
     /// Its client has been told.
     is_confirmed: bool,
-    /// The connections that count.
+    /// The connections that count; what every node tells counts on the first.
     heard_on: Vec<u64>,
     /// What a node has said to the client's own request for it.
     error: Option<Vec<u8>>,
@@ -157,6 +165,11 @@ impl Subscriptions {
 }
 
 impl SubscribedName {
+    /// Whether a message on this channel counts that has come on this connection.
+    fn counts(&self, id: u64, channel: &[u8]) -> bool {
+        self.heard_on.first() == Some(&id) || channel.starts_with(KEY_EVENTS) && self.heard_on.contains(&id)
+    }
+
     fn stop_listening(&mut self, id: u64, now: Instant) {
         self.heard_on.retain(|on| *on != id);
         if self.heard_on.is_empty() {
@@ -325,11 +338,7 @@ impl Core {
             state.finish(place, Phase::Done);
             return true;
         }
-        let is_heard = |name: &Name| {
-            let nodes = if name.is_everywhere() { self.nodes.primaries().len() } else { 1 };
-            subscriptions.wanted.get(name).is_some_and(|wanted| wanted.is_confirmed || wanted.heard_on.len() >= nodes)
-        };
-        if !names.iter().all(is_heard) {
+        if !names.iter().all(|name| self.is_heard(subscriptions, name)) {
             return false;
         }
         let mut out = Vec::new();
@@ -343,6 +352,20 @@ impl Core {
         queue[place].reply = out;
         state.finish(place, Phase::Done);
         true
+    }
+
+    /// Whether its client may be told that it is subscribed. Where a pattern covers more than what becomes of keys, nodes that do
+    /// not answer are not waited for.
+    fn is_heard(&self, subscriptions: &Subscriptions, name: &Name) -> bool {
+        let Some(wanted) = subscriptions.wanted.get(name) else { return false };
+        if wanted.is_confirmed || !name.is_everywhere() || wanted.heard_on.is_empty() {
+            return wanted.is_confirmed || !wanted.heard_on.is_empty();
+        }
+        let hears = |node: &NodeName| {
+            let mut there = subscriptions.listening.iter().filter(|one| one.address == *node);
+            there.any(|one| wanted.heard_on.contains(&one.listener.id))
+        };
+        self.nodes.primaries().iter().all(|node| hears(node) || name.covers_more() && self.nodes.is_silent(node))
     }
 
     /// A SUBSCRIBE has failed: what it alone has asked for is not wanted.
@@ -406,8 +429,8 @@ impl Core {
     pub(super) fn message_came(&self, id: u64, frame: &[u8]) {
         let state = &mut *self.state.borrow_mut();
         let Some(subscriptions) = &mut state.subscriptions else { return };
-        if let Some(name) = message_of(frame) {
-            if subscriptions.wanted.get(&name).is_some_and(|wanted| wanted.heard_on.contains(&id)) {
+        if let Some((name, channel)) = message_of(frame) {
+            if subscriptions.wanted.get(&name).is_some_and(|wanted| wanted.counts(id, channel)) {
                 state.pass_message(name, frame, self.key.borrow().protocol);
             }
             return;

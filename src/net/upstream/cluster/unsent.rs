@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::core::Core;
 use super::entry::{Entry, Kind, Order, Phase, VisibleFrames};
-use super::gather::{Part, Progress, Target};
+use super::gather::{Part, PartConnection, Progress, Target};
 use super::settings::NodeName;
 use super::state::State;
 use respguard_engine::command::{CommandId, ConnectionEffect};
@@ -95,7 +95,7 @@ impl Core {
 
     fn part_node(&self, part: &Part) -> Option<NodeName> {
         match (&part.asks, &part.target) {
-            _ if part.is_cure => None,
+            _ if part.connection == PartConnection::PastTrouble => None,
             (Some(node), _) | (None, Target::At(node)) => Some(NodeName::clone(node)),
             (None, Target::Slot(slot) | Target::Shard(slot)) => self.nodes.owner(*slot),
             (None, Target::Home | Target::Every | Target::Written) => None,
