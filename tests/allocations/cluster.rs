@@ -61,7 +61,8 @@ impl Cluster {
                 primary.changed().await;
             }
         });
-        settings
+        // As in the process: no client's connection depends on which node answers first.
+        Settings { primary: served::settings(port).primary, ..settings }
     }
 }
 

@@ -318,7 +318,8 @@ async fn before_cluster(config: &Config, folder: &Path, server: &Server) -> Sett
         tokio::time::timeout(limit, found).await.expect("a node answers");
         server.faults.replace(faults);
     }
-    settings
+    // As in the process: no client's connection depends on which node answers first.
+    Settings { primary: Primary::fixed(configured.seeds[0].clone()), ..settings }
 }
 
 const TIMES: &str = "request_timeout_ms = 300\nstall_timeout_ms = 900\nqueue_timeout_ms = 250\nconnect_timeout_ms = 200\n";
