@@ -246,6 +246,46 @@ fn a_node_that_hangs_costs_others_nothing_and_its_own_requests_soon_no_time() {
     eventually("all slots are served", || proxy.metric("respguard_slots_unserved", &[]) == 0.0);
 }
 
+#[test]
+fn info_is_that_of_all_nodes_and_says_how_many_are_missing() {
+    let nodes = Nodes::start(3, false);
+    for server in &nodes.servers {
+        assert_eq!(server.ask("CONFIG SET cluster-require-full-coverage no"), "+OK\r\n");
+    }
+    let proxy = before(&nodes, "request_timeout_ms = 1500\n");
+    let mut wire = proxy.wire();
+    for at in 0..3 {
+        (0..=at).for_each(|number| drop(wire.ask(&format!("SETEX {} 100 v", nodes.key_of(at, &format!("k{number}:"))))));
+    }
+    let told = wire.ask("INFO keyspace");
+    assert!(told.contains("db0:keys=6,expires=6,avg_ttl="), "{told}");
+    let counted = |told: &str| {
+        let line = told.lines().find(|line| line.starts_with("cmdstat_setex:")).expect("it has run").to_owned();
+        line.contains("calls=6,")
+    };
+    assert!(counted(&wire.ask("INFO commandstats")));
+    let all = wire.ask("INFO everything");
+    assert!(counted(&all) && all.contains("redis_mode:standalone\r\n") && all.contains("cluster_enabled:0\r\n"), "{all}");
+    let memory = |told: &str| {
+        let line = told.lines().find_map(|line| line.strip_prefix("used_memory:")).expect("it is told");
+        line.parse::<u64>().expect("a number")
+    };
+    let used: u64 = nodes.servers.iter().map(|server| memory(&server.ask("INFO memory"))).sum();
+    let shown = memory(&wire.ask("INFO memory"));
+    assert!(shown > used / 4 * 3 && shown < used / 4 * 5, "{shown} {used}");
+    assert!(!all.contains("nodes_missing"));
+    // A client that asks whether the server is loading goes on, whoever is away.
+    nodes.servers[2].pause();
+    eventually("it is known to be away", || {
+        let since = Instant::now();
+        let told = wire.ask("INFO keyspace");
+        assert!(told.contains("db0:keys=3,") && told.ends_with("# Respguard\r\nnodes_missing:1\r\n\r\n"), "{told}");
+        since.elapsed() < Duration::from_millis(500)
+    });
+    nodes.servers[2].resume();
+    eventually("it is back", || wire.ask("INFO keyspace").contains("db0:keys=6,"));
+}
+
 /// Any node may be the one that is asked what is about no key: that it does not answer means nothing for what is under way at
 /// others.
 #[test]

@@ -1,5 +1,6 @@
 //! Merges the replies of several nodes into one.
 
+use super::info;
 use respguard_resp::scan::elements;
 use respguard_resp::{encode, value};
 
@@ -32,7 +33,7 @@ pub enum Merge {
     AnyKey,
     /// FUNCTION STATS: the function that has run for the longest time, and the greatest of each number.
     FunctionStats,
-    /// INFO of a node, as that of a server without a cluster.
+    /// INFO of all, as that of one server without a cluster. Nodes may be missing.
     Info,
     /// HELLO's answer, likewise.
     Hello,
@@ -50,7 +51,7 @@ impl Merge {
         if let Some(running) = longest_running(replies).filter(|_| self == Merge::FunctionStats) {
             return function_stats(running, replies);
         }
-        if let Some(error) = error {
+        if let Some(error) = error.filter(|_| self != Merge::Info) {
             return error.to_vec();
         }
         let first = replies.first().copied().unwrap_or_default();
@@ -78,7 +79,7 @@ impl Merge {
                 let keys: Vec<_> = replies.iter().filter(|reply| !value::is_null(reply)).collect();
                 out.extend_from_slice(if keys.is_empty() { first } else { keys[random % keys.len()] });
             }
-            Merge::Info => info(first, &mut out),
+            Merge::Info => info::merge(replies, random, 0, &mut out),
             Merge::Hello => hello(first, &mut out),
             Merge::FunctionStats => return function_stats(first, replies),
         }
@@ -88,7 +89,7 @@ impl Merge {
     /// The errors of some nodes may stand beside what others answer. A node that runs a script says so to FUNCTION STATS with
     /// an error, and that means nothing for a function that another one runs.
     pub fn takes_errors(self) -> bool {
-        matches!(self, Merge::OneSucceeds | Merge::FunctionStats)
+        matches!(self, Merge::OneSucceeds | Merge::FunctionStats | Merge::Info)
     }
 }
 
@@ -128,21 +129,6 @@ fn sum_pairs(replies: &[&[u8]], out: &mut Vec<u8>) {
     for (name, sum) in sums {
         out.extend_from_slice(name);
         encode::integer(out, sum);
-    }
-}
-
-/// Some clients ask it whether they are before a cluster.
-fn info(reply: &[u8], out: &mut Vec<u8>) {
-    let Some(text) = value::bulk(reply) else { return out.extend_from_slice(reply) };
-    let text = replace(text, b"redis_mode:cluster", b"redis_mode:standalone");
-    let text = replace(&text, b"server_mode:cluster", b"server_mode:standalone");
-    let text = replace(&text, b"cluster_enabled:1", b"cluster_enabled:0");
-    if reply.first() == Some(&b'=') {
-        out.extend_from_slice(format!("={}\r\ntxt:", text.len() + 4).as_bytes());
-        out.extend_from_slice(&text);
-        out.extend_from_slice(b"\r\n");
-    } else {
-        encode::bulk(out, &text);
     }
 }
 
@@ -270,10 +256,6 @@ mod tests {
 
     #[test]
     fn a_node_is_shown_as_a_server_without_a_cluster() {
-        let text = "redis_mode:cluster\r\ncluster_enabled:1\r\n";
-        let shown = "redis_mode:standalone\r\ncluster_enabled:0\r\n";
-        let frame = |text: &str| format!("${}\r\n{text}\r\n", text.len());
-        assert_eq!(merged(Merge::Info, &[&frame(text)]), frame(shown));
         assert_eq!(merged(Merge::Hello, &["*2\r\n$4\r\nmode\r\n$7\r\ncluster\r\n"]), "*2\r\n$4\r\nmode\r\n$10\r\nstandalone\r\n");
     }
 }

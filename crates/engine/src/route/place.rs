@@ -17,8 +17,6 @@ pub enum Route {
     Split(Split),
     /// Every primary, merged so.
     Every(Merge),
-    /// One primary, and its answer is looked at so.
-    One(Merge),
     /// A walk over all primaries, with the one at hand in the cursor.
     Scan,
     /// Answered without a node.
@@ -128,7 +126,7 @@ fn route(spec: &Spec) -> Route {
         "function|stats" => Route::Every(Merge::FunctionStats),
         "randomkey" => Route::Every(Merge::AnyKey),
         "scan" => Route::Scan,
-        "info" => Route::One(Merge::Info),
+        "info" => Route::Every(Merge::Info),
         "hello" => Route::Login(Lane::Hello),
         "auth" => Route::Login(Lane::Auth),
         "select" => Route::Login(Lane::Select),

@@ -10,6 +10,7 @@ use crate::net::address::Address;
 use crate::net::topology::cluster::SlotMap;
 use respguard_engine::command::RetryClass;
 use respguard_engine::pipeline::finding::Fault;
+use respguard_engine::route::info;
 use respguard_engine::route::merge::Merge;
 use respguard_engine::route::place::Split;
 use respguard_engine::route::slots::key_slot;
@@ -26,6 +27,8 @@ pub(super) struct Gather {
     writes: bool,
     /// A part was given up that its node may still run.
     pub(super) is_late: bool,
+    /// Nodes that were not asked, for they do not answer.
+    left_out: usize,
 }
 
 enum MergeMode {
@@ -112,7 +115,7 @@ impl Part {
 
 fn gather(entry: &mut Entry, parts: Vec<Part>, how: MergeMode, name: String, writes: bool) {
     entry.is_fence = true;
-    entry.kind = Kind::Gather(Box::new(Gather { parts, how, name, writes, is_late: false }));
+    entry.kind = Kind::Gather(Box::new(Gather { parts, how, name, writes, is_late: false, left_out: 0 }));
 }
 
 /// A part for each slot.
@@ -226,6 +229,18 @@ impl Gather {
         }
     }
 
+    /// The same for all shards, of which those are left out that do not answer if they may be.
+    pub(super) fn spread_over(&mut self, shards: impl Iterator<Item = u16>, is_silent: impl Fn(u16) -> bool) {
+        let (left_out, asked): (Vec<_>, Vec<_>) = shards.partition(|slot| self.may_miss_nodes() && is_silent(*slot));
+        self.left_out = left_out.len();
+        self.spread(asked.into_iter().map(Target::Shard));
+    }
+
+    /// What the others say is answered where some nodes do not, and that these are missing.
+    pub(super) fn may_miss_nodes(&self) -> bool {
+        matches!(self.how, MergeMode::Merged(Merge::Info))
+    }
+
     pub(super) fn is_over(&self) -> bool {
         self.parts.iter().all(Part::is_over)
     }
@@ -247,6 +262,9 @@ impl Gather {
     pub(super) fn reply(&self, map: &SlotMap, random: usize) -> Vec<u8> {
         if let Some(reply) = self.only_success() {
             return reply.to_vec();
+        }
+        if let Some(reply) = self.info(random) {
+            return reply;
         }
         if let Some(error) = self.failure() {
             let mut out = Vec::new();
@@ -283,6 +301,18 @@ impl Gather {
                 node.and_then(|node| scanned(first, *step, node, map)).unwrap_or_else(|| first.to_vec())
             }
         }
+    }
+
+    /// What the nodes that have answered say together.
+    fn info(&self, random: usize) -> Option<Vec<u8>> {
+        let replied = self.parts.iter().filter(|part| part.progress == Progress::Replied);
+        let replies: Vec<&[u8]> = replied.map(|part| &*part.reply).collect();
+        let told = replies.iter().filter(|reply| !value::is_error(reply)).count();
+        (self.may_miss_nodes() && !replies.is_empty()).then(|| {
+            let mut out = Vec::new();
+            info::merge(&replies, random, self.left_out + self.parts.len() - told, &mut out);
+            out
+        })
     }
 
     /// Where one part is to be done, and was.

@@ -61,7 +61,7 @@ impl<'a> Request<'a> {
             Route::Login(_) | Route::Quit if in_multi => {
                 Some(format!("ERR respguard: {} inside MULTI is not possible on a cluster", self.name()))
             }
-            Route::Every(_) | Route::Scan | Route::Subscribe | Route::One(_) | Route::Cluster(_) if in_multi => {
+            Route::Every(_) | Route::Scan | Route::Subscribe | Route::Cluster(_) if in_multi => {
                 Some(format!("ERR respguard: {} is about all nodes of a cluster: not possible inside MULTI", self.name()))
             }
             Route::Keys | Route::Split(_) if self.slots == Slots::Several && (in_multi || self.route == Route::Keys) => {
@@ -255,7 +255,6 @@ impl Core {
                     self.nodes.scripts().note(request.spec, request.args);
                     gather::every(request, &rest[..bytes], merge, &mut entry);
                 }
-                Route::One(merge) => gather::one(&rest[..bytes], merge, &mut entry),
                 Route::Scan => gather::scan(self, request, &mut entry),
                 Route::Subscribe => subscribe(request, &mut entry),
                 // A node says what is wrong with it.

@@ -29,9 +29,15 @@ impl Core {
         let deadline = state.deadline(place);
         let State { queue, wrote, .. } = state;
         let Kind::Gather(gather) = &mut queue[place].kind else { return 0 };
+        // What the others have said is to be answered in time.
+        let half = |deadline: Instant| now + deadline.saturating_duration_since(now) / 2;
+        let deadline = if gather.may_miss_nodes() { deadline.map(half) } else { deadline };
         match gather.first_target() {
             // A shard's part is for whoever is its primary.
-            Some(Target::Every) => gather.spread(self.nodes.map.borrow().first_slots().map(Target::Shard)),
+            Some(Target::Every) => {
+                let is_silent = |slot| self.nodes.owner(slot).is_some_and(|node| self.nodes.is_silent(&node));
+                gather.spread_over(self.nodes.map.borrow().first_slots(), is_silent);
+            }
             Some(Target::Written) if wrote.is_empty() => gather.spread(std::iter::once(Target::Home)),
             Some(Target::Written) => {
                 let primaries = self.nodes.primaries();

@@ -32,7 +32,9 @@ impl Core {
         let is_over = now.saturating_duration_since(entry.since) >= longest || order == Order::Lost;
         match &mut entry.kind {
             Kind::Gather(gather) => {
-                let is_lost = |part: &Part| is_over || self.part_node(part).is_some_and(|node| self.nodes.is_given_up(&node));
+                let may_be_missing = gather.may_miss_nodes();
+                let does_not_answer = |node| self.nodes.is_given_up(&node) || may_be_missing && self.nodes.is_silent(&node);
+                let is_lost = |part: &Part| is_over || self.part_node(part).is_some_and(does_not_answer);
                 let waiting = gather.parts.iter_mut().filter(|part| part.progress == Progress::Waiting && is_lost(part));
                 waiting.for_each(|part| part.progress = Progress::Failed(Fault::Unavailable));
                 self.conclude_parts(state, place);
