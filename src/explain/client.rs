@@ -1,14 +1,16 @@
 //! One client whose batches are planned one after the other, as if each had been answered before the next.
 
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use super::clustered::Clustered;
 use super::library;
 use super::page::Page;
 use super::planned::Planned;
 use super::subscribing::Subscribing;
 use super::summary::{Action, Noted};
 use super::text;
-use crate::config::{Config, Sharing};
+use crate::config::{Config, Sharing, Topology};
 use crate::net::clock;
 use crate::net::whole_limits::{MEMBER_BYTES_MAX, STREAM_BYTES};
 use respguard_engine::command::{ConnectionEffect, Lane, Table};
@@ -21,6 +23,7 @@ use respguard_engine::pipeline::ttl::Undecided;
 use respguard_engine::pipeline::violation::Kind;
 use respguard_engine::policy::Member;
 use respguard_engine::policy::rule::Word;
+use respguard_engine::route::place::Routes;
 use respguard_engine::session::Session;
 use respguard_engine::session::affinity::Reason;
 use respguard_engine::session::lane::{AnsweredBy, LaneChange};
@@ -30,6 +33,8 @@ use respguard_resp::request::{Limits, RequestParser};
 pub(super) struct Client<'a> {
     config: &'a Config,
     table: &'a Table,
+    /// Before a cluster: where commands go.
+    routes: Option<Rc<Routes>>,
     session: Session,
     undecided: Undecided,
     subscribing: Subscribing,
@@ -78,7 +83,8 @@ impl<'a> Client<'a> {
     pub(super) fn new(config: &'a Config, table: &'a Table, page: &mut Page) -> Client<'a> {
         let (session, undecided, subscribing) = (Session::default(), Undecided::default(), Subscribing::default());
         let (input, dialogue) = (Input::default(), Dialogue::default());
-        let mut client = Client { config, table, session, undecided, subscribing, gone: false, input, dialogue };
+        let routes = config.upstream.topology.is_cluster().then(|| Rc::new(Routes::of(table)));
+        let mut client = Client { config, table, routes, session, undecided, subscribing, gone: false, input, dialogue };
         if config.upstream.sharing == Sharing::Never {
             page.line(0, format_args!("sharing = {}: the client has a connection of its own", Sharing::Never.as_str()));
         }
@@ -102,7 +108,7 @@ impl<'a> Client<'a> {
 
     fn explain_input(&mut self, input: &mut Input, mut sent: Sent, page: &mut Page) {
         // What was sent before this read has been answered.
-        let mut is_answered = true;
+        let (mut is_answered, routes) = (true, self.routes.clone());
         while !self.is_unread() {
             let Input { bytes, batch, parser, next } = &mut *input;
             let tail = batch.parse(parser, self.table, bytes, usize::MAX);
@@ -119,13 +125,15 @@ impl<'a> Client<'a> {
             self.subscribing.note(&plan, batch, bytes, self.table);
             let pinned = self.session.affinity.is_pinned();
             let (table, policy) = (self.table, &self.config.policy);
-            let slots = self.config.upstream.topology.is_cluster();
-            let planned = Planned { table, policy, batch, bytes, plan: &plan, pinned, slots };
+            let splits_writes = matches!(&self.config.upstream.topology, Topology::Cluster(cluster) if cluster.split_writes);
+            let clustered = routes.as_deref().map(|routes| Clustered { routes, splits_writes });
+            let planned = Planned { table, policy, batch, bytes, plan: &plan, pinned, clustered };
             self.explain_large(&planned, page);
             explain_library(&planned, page);
             planned.write(page);
-            plan.turn.into_iter().for_each(|turn| self.pass_barrier(turn, &planned, page));
-            let covered = plan.commands + usize::from(plan.turn.is_some_and(Barrier::takes_command));
+            let is_refused = matches!(plan.turn, Some(Barrier::Pin(_))) && planned.write_refused_there(page);
+            plan.turn.into_iter().filter(|_| !is_refused).for_each(|turn| self.pass_barrier(turn, &planned, page));
+            let covered = plan.commands + usize::from(is_refused || plan.turn.is_some_and(Barrier::takes_command));
             self.dialogue.note(&plan, plan.has_group(), batch, bytes);
             // Nobody waits for a reply here.
             let gone = plan.take_out(covered, (batch, bytes), |_| Seq::default(), sent.at);

@@ -6,6 +6,7 @@
 
 mod brief;
 mod client;
+mod clustered;
 mod input;
 mod library;
 mod page;

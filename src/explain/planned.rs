@@ -1,5 +1,6 @@
 //! A plan that is explained, with what it was made from.
 
+use super::clustered::Clustered;
 use respguard_engine::command::Table;
 use respguard_engine::pipeline::batch::Batch;
 use respguard_engine::pipeline::plan::Plan;
@@ -15,5 +16,5 @@ pub(super) struct Planned<'a> {
     /// On a connection of the client's own.
     pub(super) pinned: bool,
     /// Before a cluster.
-    pub(super) slots: bool,
+    pub(super) clustered: Option<Clustered<'a>>,
 }

@@ -15,7 +15,6 @@ use respguard_engine::pipeline::violation::Kind;
 use respguard_engine::pipeline::wire::Injected;
 use respguard_engine::policy::rule::Word;
 use respguard_engine::policy::{Agree, Group, Member, Recognition};
-use respguard_engine::route::place::{Slots, slots};
 use respguard_resp::request::Args;
 
 impl Planned<'_> {
@@ -140,7 +139,12 @@ impl Planned<'_> {
     }
 
     fn connection(&self) -> &'static str {
-        if self.pinned { "the client's own connection" } else { "a shared connection" }
+        match (self.pinned, &self.clustered) {
+            (false, None) => "a shared connection",
+            (false, Some(_)) => "shared connections to the nodes",
+            (true, None) => "the client's own connection",
+            (true, Some(_)) => "the client's own connection to the cluster",
+        }
     }
 
     /// As it would be typed, but without a password.
@@ -165,18 +169,6 @@ impl Planned<'_> {
     fn write_command(&self, at: usize, page: &mut Page) {
         let place = self.place(at, page);
         page.line(2, format_args!("{:<3} {}{place}", self.number(at), self.request(at)));
-    }
-
-    /// Where on a cluster its keys are.
-    fn place(&self, at: usize, page: &Page) -> String {
-        if !self.slots {
-            return String::new();
-        }
-        match slots(self.spec(at), self.args(at)) {
-            Slots::None => String::new(),
-            Slots::One { slot, .. } => format!("   ({})", page.slot(slot)),
-            Slots::Several => "   (keys of several slots)".to_owned(),
-        }
     }
 
     fn write_sent(&self, at: usize, page: &mut Page) {

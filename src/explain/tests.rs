@@ -456,3 +456,36 @@ fn a_recording_has_one_line_for_each_command_unless_more_is_asked_for() {
     let summary = explain(&config, &table, recorded(&[(0, 1, "CLIENT SETINFO LIB-NAME redis-py\n")]).into(), Form::Summary);
     assert!(summary.expect("good").contains("client library (redis-py): 1 time, 1 command"));
 }
+
+#[test]
+fn before_a_cluster_it_is_said_where_commands_go_and_which_are_refused() {
+    let cluster = "[upstream]\ncluster = [\"127.0.0.1:1\"]\n";
+    let input =
+        "GET a\nMGET a b\nMSET a 1 b 2\nRENAME a b\nDBSIZE\nSCAN 0\nSCRIPT KILL\nPING\nCLUSTER SLOTS\nSAVE\nMONITOR\nGET a\n";
+    let lines = lines(cluster, input);
+    let expected = [
+        "batch 1, line 1:",
+        "unchanged, on shared connections to the nodes; replies as the server gives them:",
+        "1   GET a   (slot 15495)",
+        "2   MGET a b   (split by slot, and the replies merged: not atomic)",
+        "3   MSET a 1 b 2   (refused with CROSSSLOT: keys of several slots)",
+        "4   RENAME a b   (refused with CROSSSLOT: keys of several slots)",
+        "5   DBSIZE   (every primary, and their replies merged)",
+        "6   SCAN 0   (one primary after the other)",
+    ];
+    assert_eq!(lines[..expected.len()], expected);
+    for wanted in [
+        "7   SCRIPT KILL   (every primary, one is enough)",
+        "8   PING   (one primary)",
+        "9   CLUSTER SLOTS   (answered by the proxy, as the only node)",
+        "10  SAVE   (refused: it is about one node of the cluster: ask the node itself)",
+        "11  MONITOR   (refused: it is not done on a cluster: what it follows happens on several nodes)",
+        "reply: the proxy's own reply: an error",
+        "12  GET a   (slot 15495)",
+    ] {
+        assert!(has(&lines, wanted), "{wanted} in {lines:#?}");
+    }
+    assert!(!lines.iter().any(|line| line.contains("pins the client")), "{lines:#?}");
+    let split = self::lines(&format!("{cluster}split_writes = true\n"), "MSET a 1 b 2\n");
+    assert!(split[2].contains("split by slot: not atomic"), "{split:#?}");
+}
