@@ -9,14 +9,17 @@ use super::{security, upstream_settings};
 use crate::config::{Config, Topology};
 use crate::net::address::Address;
 use crate::net::cluster;
+use crate::net::cluster::SessionError;
 use crate::net::cluster::watch::resolve;
 use crate::net::sentinel::Sentinels;
 use crate::net::sentinel::session::Session;
 use crate::net::sentinel::watch::ask_role;
 use crate::net::topology::{Primary, View};
 use crate::net::upstream::Settings;
+use crate::net::upstream::connect::OpenError;
 use crate::net::upstream::survey::survey;
 use respguard_engine::command::Table;
+use respguard_engine::link::handshake::Step;
 use respguard_engine::policy::Policy;
 use respguard_engine::route::assignment::Assignment;
 use respguard_engine::route::sentinel::{Report, Role};
@@ -98,24 +101,46 @@ async fn ask_server(settings: &Settings, address: &Address, policy: &Policy, rea
         }
         Err(error) => {
             let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}")).unwrap_or_default();
-            reached.line(format_args!("{error}{cause}"));
+            let whose = if is_login(&error) { format!("the login of {}: ", own_user(settings)) } else { String::new() };
+            reached.line(format_args!("{whose}{error}{cause}"));
             false
         }
     }
 }
 
+/// The server does not take the proxy's password.
+fn is_login(error: &OpenError) -> bool {
+    matches!(error, OpenError::Refused { refusal, .. } if refusal.step == Step::Auth)
+}
+
+/// Which section of the configuration says who the proxy itself is.
+fn own_user(settings: &Settings) -> &'static str {
+    if settings.probe.is_some() { "[upstream] probe" } else { "[upstream]" }
+}
+
 async fn ask_cluster(seeds: &[Address], settings: &Settings, reached: &mut Reached) {
     let (mut told, mut is_all_good) = (Vec::new(), true);
     for address in seeds {
-        let asked = async { cluster::Session::open(settings, address, settings.connect_timeout).await?.ask().await };
+        let asked = async {
+            let mut session = cluster::Session::open(settings, address, settings.connect_timeout).await?;
+            let assignment = session.ask().await?;
+            Ok::<_, SessionError>((assignment, session.denied().await?))
+        };
         match asked.await {
-            Ok(assignment) => {
+            Ok((assignment, denied)) => {
                 let (primaries, epoch) = (assignment.shards.len(), assignment.epoch);
                 reached.line(format_args!("node {address} knows {primaries} primaries, epoch {epoch}"));
-                told.push(assignment);
+                told.push(resolve(address, assignment));
+                if !denied.is_empty() {
+                    let (denied, whose) = (denied.join(", "), own_user(settings));
+                    reached.line(format_args!("node {address}: the user of {whose} may not run {denied}, which the proxy needs"));
+                    is_all_good = false;
+                }
             }
             Err(error) => {
-                reached.line(format_args!("node {address}: {error}"));
+                let is_login = matches!(&error, SessionError::Open(error) if is_login(error));
+                let whose = if is_login { format!(", the login of {}", own_user(settings)) } else { String::new() };
+                reached.line(format_args!("node {address}{whose}: {error}"));
                 is_all_good = false;
             }
         }

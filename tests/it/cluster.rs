@@ -512,6 +512,36 @@ fn what_is_wrong_with_a_cluster_is_said_by_name() {
 }
 
 #[test]
+fn what_the_proxys_own_user_may_not_do_is_said_by_name() {
+    let nodes = Nodes::start(1, false);
+    let file = tempfile::tempdir().expect("a folder");
+    let path = file.path().join("respguard.toml");
+    let checked = |rights: &str, password: &str| {
+        assert_eq!(nodes.servers[0].ask(&format!("ACL SETUSER asker reset on >secret {rights}")), "+OK\r\n");
+        let seed = nodes.ports()[0];
+        let probe = "probe = { username = \"asker\", password_env = \"ASKER\" }";
+        let toml = format!("[upstream]\ncluster = [\"127.0.0.1:{seed}\"]\n{probe}\n[admin]\naddress = \"127.0.0.1:0\"\n");
+        std::fs::write(&path, toml).expect("a file");
+        let mut check = command();
+        let output = check.args(["check", "--connect", "--config"]).arg(&path).env("ASKER", password).output().expect("it runs");
+        (output.status.code(), text(&[output.stdout, output.stderr].concat()))
+    };
+    // As docs/cluster.md names them.
+    let all = ["+cluster|slots", "+cluster|info", "+info", "+command", "+client", "+multi", "+exec", "+ping"];
+    let (code, said) = checked(&all.join(" "), "secret");
+    assert_eq!(code, Some(0), "{said}");
+    for (left_out, named) in
+        [("+info", "INFO"), ("+command", "COMMAND"), ("+client", "CLIENT"), ("+exec", "EXEC"), ("+ping", "PING")]
+    {
+        let (code, said) = checked(&all.into_iter().filter(|right| *right != left_out).collect::<Vec<_>>().join(" "), "secret");
+        let wanted = format!("the user of [upstream] probe may not run {named}, which the proxy needs");
+        assert!(code == Some(1) && said.contains(&wanted), "{code:?} {said}\n{wanted}");
+    }
+    let (code, said) = checked(&all.join(" "), "wrong");
+    assert!(code == Some(1) && said.contains("the login of [upstream] probe: ") && said.contains("WRONGPASS"), "{said}");
+}
+
+#[test]
 fn a_script_that_does_not_end_is_killed_from_another_client() {
     let nodes = Nodes::start(3, false);
     let proxy = Setup::before(1).cluster(&nodes.ports(), "request_timeout_ms = 1500\n").top("workers = 1").start();
