@@ -3,10 +3,9 @@
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use super::clustered::Clustered;
 use super::library;
 use super::page::Page;
-use super::planned::Planned;
+use super::planned::{Clustered, Planned};
 use super::subscribing::Subscribing;
 use super::summary::{Action, Noted};
 use super::text;

@@ -1,16 +1,9 @@
 //! Where commands go before a cluster, and which are refused there.
 
 use super::page::Page;
-use super::planned::Planned;
+use super::planned::{Clustered, Planned};
 use respguard_engine::route::merge::Merge;
-use respguard_engine::route::place::{ClusterCommand, Route, Routes, Slots, Split, slots};
-
-/// What is known of the cluster that commands would go to.
-pub(super) struct Clustered<'a> {
-    pub(super) routes: &'a Routes,
-    /// MSET over several slots is cut up.
-    pub(super) splits_writes: bool,
-}
+use respguard_engine::route::place::{ClusterCommand, Route, Slots, Split, slots};
 
 const CROSSSLOT: &str = "refused with CROSSSLOT: keys of several slots";
 

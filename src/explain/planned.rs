@@ -1,10 +1,10 @@
 //! A plan that is explained, with what it was made from.
 
-use super::clustered::Clustered;
 use respguard_engine::command::Table;
 use respguard_engine::pipeline::batch::Batch;
 use respguard_engine::pipeline::plan::Plan;
 use respguard_engine::policy::Policy;
+use respguard_engine::route::place::Routes;
 
 /// A plan, and what it was made from.
 pub(super) struct Planned<'a> {
@@ -17,4 +17,11 @@ pub(super) struct Planned<'a> {
     pub(super) pinned: bool,
     /// Before a cluster.
     pub(super) clustered: Option<Clustered<'a>>,
+}
+
+/// What is known of the cluster that commands would go to.
+pub(super) struct Clustered<'a> {
+    pub(super) routes: &'a Routes,
+    /// MSET over several slots is cut up.
+    pub(super) splits_writes: bool,
 }

@@ -17,7 +17,7 @@ enum Field {
 }
 
 /// One node's answer, by its lines.
-struct Told {
+struct NodeInfo {
     lines: Vec<String>,
 }
 
@@ -25,7 +25,7 @@ struct Told {
 /// is how many nodes have not told anything, which is said at the end.
 pub fn merge(replies: &[&[u8]], first: usize, missing: usize, out: &mut Vec<u8>) {
     let told = replies.iter().filter(|reply| !value::is_error(reply));
-    let mut told: Vec<(&[u8], Told)> = told.filter_map(|reply| Some((*reply, Told::read(reply)?))).collect();
+    let mut told: Vec<(&[u8], NodeInfo)> = told.filter_map(|reply| Some((*reply, NodeInfo::read(reply)?))).collect();
     if told.is_empty() {
         return out.extend_from_slice(replies.first().copied().unwrap_or_default());
     }
@@ -42,7 +42,7 @@ pub fn merge(replies: &[&[u8]], first: usize, missing: usize, out: &mut Vec<u8>)
     }
 }
 
-fn text(told: &[&Told]) -> String {
+fn text(told: &[&NodeInfo]) -> String {
     let (mut text, mut section) = (String::new(), "");
     let mut lines = told[0].lines.iter().peekable();
     while let Some(line) = lines.next() {
@@ -65,10 +65,10 @@ fn text(told: &[&Told]) -> String {
     text
 }
 
-impl Told {
-    fn read(reply: &[u8]) -> Option<Told> {
+impl NodeInfo {
+    fn read(reply: &[u8]) -> Option<NodeInfo> {
         let text = String::from_utf8_lossy(value::bulk(reply)?);
-        Some(Told { lines: text.split("\r\n").map(str::to_owned).collect() })
+        Some(NodeInfo { lines: text.split("\r\n").map(str::to_owned).collect() })
     }
 
     fn value(&self, name: &str) -> Option<&str> {
@@ -88,7 +88,7 @@ fn is_by_name(section: &str) -> bool {
     matches!(section, "Commandstats" | "Errorstats" | "Keyspace")
 }
 
-fn by_name(section: &str, told: &[&Told], text: &mut String) {
+fn by_name(section: &str, told: &[&NodeInfo], text: &mut String) {
     let mut all: Vec<(&str, Vec<(&str, f64)>)> = Vec::new();
     for (name, numbers) in told.iter().flat_map(|told| told.section(section)) {
         let numbers = numbers.split(',').filter_map(|pair| pair.split_once('='));
@@ -122,7 +122,7 @@ fn add(known: &mut Vec<(&str, f64)>, more: &[(&str, f64)]) {
 }
 
 /// A line of the first node's, with the value of all.
-fn field<'a>(section: &str, line: &'a str, told: &[&Told]) -> Cow<'a, str> {
+fn field<'a>(section: &str, line: &'a str, told: &[&NodeInfo]) -> Cow<'a, str> {
     let Some((name, first)) = line.split_once(':') else { return Cow::Borrowed(line) };
     let shown = match name {
         "redis_mode" | "server_mode" if first == "cluster" => Some("standalone".to_owned()),
@@ -142,7 +142,7 @@ fn field<'a>(section: &str, line: &'a str, told: &[&Told]) -> Cow<'a, str> {
 }
 
 /// Of numbers, of which `first` is one: with as many decimal places as that.
-fn total(section: &str, name: &str, first: &str, told: &[&Told]) -> Option<String> {
+fn total(section: &str, name: &str, first: &str, told: &[&NodeInfo]) -> Option<String> {
     let values = || told.iter().filter_map(|told| told.value(name));
     let kind = kind(section, name);
     if kind == Field::First {
