@@ -8,6 +8,9 @@ use respguard_engine::route::slots::SLOTS;
 /// How soon nodes take another one for dead.
 const NODE_TIMEOUT_MS: u32 = 1000;
 
+/// How far apart the ports for clients and for other nodes are where they are not told.
+const BUS_PORT_OFFSET: u16 = 10_000;
+
 /// Primaries that share all slots, then their replicas in the same order.
 pub struct Nodes {
     pub servers: Vec<RedisServer>,
@@ -48,13 +51,16 @@ impl Nodes {
     fn start_each(program: &'static Program, primaries: usize, with_replicas: bool, more: Arguments<'_>) -> Nodes {
         let count = if with_replicas { 2 * primaries } else { primaries };
         let mut try_start = |at: usize| {
-            let bus = free_port();
+            // Before 7.0 the port for other nodes follows from that for clients.
+            let bus = (program.version >= (7, 0)).then(free_port);
+            let bus_option = bus.map(|bus| format!("--cluster-port {bus}")).unwrap_or_default();
             let arguments = format!(
                 "--cluster-enabled yes --cluster-config-file nodes.conf --cluster-node-timeout {NODE_TIMEOUT_MS} \
-                 --cluster-port {bus} --repl-diskless-sync-delay 0 --repl-ping-replica-period 1 {}",
+                 {bus_option} --repl-diskless-sync-delay 0 --repl-ping-replica-period 1 {}",
                 more(at)
             );
             let server = RedisServer::try_start(program, &[&arguments.split_whitespace().collect::<Vec<_>>().join(" ")])?;
+            let bus = bus.unwrap_or(server.port() + BUS_PORT_OFFSET);
             Some((server, bus))
         };
         let mut start = |at| (0..10).find_map(|_| try_start(at)).expect("a node finds ports that stay free");
@@ -64,7 +70,8 @@ impl Nodes {
             assert_eq!(server.ask(&format!("CLUSTER SET-CONFIG-EPOCH {}", at + 1)), "+OK\r\n");
             if at < primaries {
                 let (first, last) = nodes.range(at);
-                assert_eq!(server.ask(&format!("CLUSTER ADDSLOTSRANGE {first} {last}")), "+OK\r\n");
+                let slots: String = (first..=last).map(|slot| format!(" {slot}")).collect();
+                assert_eq!(server.ask(&format!("CLUSTER ADDSLOTS{slots}")), "+OK\r\n");
             }
         }
         let all_know = |count: usize| {
