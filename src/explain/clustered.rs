@@ -26,10 +26,10 @@ impl Planned<'_> {
             (Route::Cluster(ClusterCommand::InSlot), _) => says("the primary of the slot that it names"),
             (Route::Cluster(_) | Route::Accepted, _) => says("answered by the proxy, as the only node"),
             (Route::Split(Split::Elements | Split::Count), Slots::Several) => {
-                says("split by slot, and the replies merged: not atomic")
+                says("keys of several slots: split, replies merged, not atomic")
             }
             (Route::Split(Split::Pairs | Split::CountedPairs), Slots::Several) if cluster.splits_writes => {
-                says("split by slot: not atomic; refused with CROSSSLOT if it has NX or XX")
+                says("keys of several slots: split, not atomic; with NX or XX refused with CROSSSLOT")
             }
             (Route::Split(_) | Route::Keys | Route::Transaction(_), Slots::Several) => says(CROSSSLOT),
             (_, Slots::One { slot, .. }) => Some(page.slot(slot)),

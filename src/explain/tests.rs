@@ -467,7 +467,7 @@ fn before_a_cluster_it_is_said_where_commands_go_and_which_are_refused() {
         "batch 1, line 1:",
         "unchanged, on shared connections to the nodes; replies as the server gives them:",
         "1   GET a   (slot 15495)",
-        "2   MGET a b   (split by slot, and the replies merged: not atomic)",
+        "2   MGET a b   (keys of several slots: split, replies merged, not atomic)",
         "3   MSET a 1 b 2   (refused with CROSSSLOT: keys of several slots)",
         "4   RENAME a b   (refused with CROSSSLOT: keys of several slots)",
         "5   DBSIZE   (every primary, and their replies merged)",
@@ -487,5 +487,5 @@ fn before_a_cluster_it_is_said_where_commands_go_and_which_are_refused() {
     }
     assert!(!lines.iter().any(|line| line.contains("pins the client")), "{lines:#?}");
     let split = self::lines(&format!("{cluster}split_writes = true\n"), "MSET a 1 b 2\n");
-    assert!(split[2].contains("split by slot: not atomic"), "{split:#?}");
+    assert!(split[2].contains("keys of several slots: split, not atomic"), "{split:#?}");
 }
