@@ -27,6 +27,8 @@ const PAUSE: Duration = Duration::from_millis(20);
 const GRACE: Duration = Duration::from_millis(30);
 /// And for the first of them.
 const ANSWER_TIMEOUT: Duration = Duration::from_millis(500);
+/// A node that was asked and has not answered is not asked again for so long, while others answer.
+const QUIET_PAUSE: Duration = Duration::from_millis(500);
 /// Nodes that are asked.
 const NODES_MAX: usize = 256;
 
@@ -39,6 +41,8 @@ pub struct Watch {
     primary_publisher: PrimaryPublisher,
     sessions: HashMap<String, Session>,
     replicas: Vec<Address>,
+    /// Those that have not answered what they were asked at that time.
+    quiet: HashMap<String, Instant>,
     /// What was told last of each node that does not answer.
     told: BTreeMap<String, String>,
 }
@@ -53,8 +57,8 @@ impl Watch {
         slot_map_publisher: SlotMapPublisher,
         primary_publisher: PrimaryPublisher,
     ) -> Watch {
-        let (sessions, replicas, told) = Default::default();
-        Watch { seeds, settings, slot_map_publisher, primary_publisher, sessions, replicas, told }
+        let (sessions, replicas, quiet, told) = Default::default();
+        Watch { seeds, settings, slot_map_publisher, primary_publisher, sessions, replicas, quiet, told }
     }
 
     /// Never returns. Dropping the future ends all connections.
@@ -72,9 +76,10 @@ impl Watch {
     }
 
     async fn look(&mut self) {
-        let (asked, asked_at) = (self.addresses(), Instant::now());
+        let (asked, asked_at) = (self.whom_to_ask(), Instant::now());
         let mut asking = JoinSet::new();
         for address in &asked {
+            self.quiet.entry(address.to_string()).or_insert(asked_at);
             let session = self.sessions.remove(&address.to_string());
             asking.spawn(ask(self.settings.clone(), address.clone(), session));
         }
@@ -82,6 +87,7 @@ impl Watch {
         let mut deadline = Instant::now() + ANSWER_TIMEOUT.min(self.settings.connect_timeout);
         while let Ok(Some(Ok(answered))) = tokio::time::timeout_at(deadline, asking.join_next()).await {
             let (address, answer) = answered;
+            self.quiet.remove(&address.to_string());
             match answer {
                 Ok((session, assignment, time)) => {
                     took.push((address.clone(), time));
@@ -96,6 +102,15 @@ impl Watch {
             }
         }
         self.take(answers, took, asked_at);
+    }
+
+    /// All, but for those that have just been asked in vain: a node that hangs would get a new connection each time, and the others'
+    /// answers would wait for it. Where all have been, all are asked.
+    fn whom_to_ask(&mut self) -> Vec<Address> {
+        let (all, now) = (self.addresses(), Instant::now());
+        self.quiet.retain(|_, asked_at| now.saturating_duration_since(*asked_at) < QUIET_PAUSE);
+        let others = all.iter().filter(|address| !self.quiet.contains_key(&address.to_string())).cloned().collect::<Vec<_>>();
+        if others.is_empty() { all } else { others }
     }
 
     /// Seeds, primaries and replicas, each once.

@@ -118,6 +118,12 @@ impl Node {
         self.silent_since.get().map(|since| now.saturating_duration_since(since))
     }
 
+    /// It owes something and has said nothing for so long, but not for longer than `most`.
+    pub(super) fn is_quiet(&self, least: Duration, most: Duration) -> bool {
+        let mut waits = self.lanes.values().filter_map(|used| used.lane.waits_for(least));
+        waits.any(|silent| silent < most)
+    }
+
     /// Takes note of what its connections have seen.
     pub(super) fn look(&self, now: Instant, longest: Duration) -> NodeEvent {
         self.forget_orphans();

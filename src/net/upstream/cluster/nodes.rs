@@ -135,7 +135,12 @@ impl Nodes {
 
     /// Something could not be sent: the cluster is to be asked.
     pub(super) fn doubt(&self, now: Instant) {
-        if self.doubted_at.get().is_none_or(|at| now.saturating_duration_since(at) >= DOUBT_PAUSE) {
+        self.doubt_after(DOUBT_PAUSE, now);
+    }
+
+    /// The same, unless that was less than `pause` ago.
+    fn doubt_after(&self, pause: Duration, now: Instant) {
+        if self.doubted_at.get().is_none_or(|at| now.saturating_duration_since(at) >= pause) {
             self.doubted_at.set(Some(now));
             self.shared.cluster.doubt();
         }
