@@ -112,6 +112,12 @@ async fn ask_cluster(seeds: &[Address], settings: &Settings, reached: &mut Reach
             Ok(assignment) => {
                 let (primaries, epoch) = (assignment.shards.len(), assignment.epoch);
                 reached.line(format_args!("node {address} knows {primaries} primaries, epoch {epoch}"));
+                if !assignment.is_ok {
+                    reached.line(format_args!(
+                        "node {address} takes the cluster to be down, and refuses every request (cluster_state:fail)"
+                    ));
+                    is_all_good = false;
+                }
                 told.push(assignment);
             }
             Err(error) => {

@@ -254,10 +254,35 @@ fn without_any_node_the_proxy_is_not_ready() {
     nodes.servers[0].kill();
     eventually("it says so", || {
         let (status, said) = proxy.get("/readyz");
-        status == 503 && said.contains("no node of the cluster is there")
+        status == 503 && said.contains("no node of the cluster serves slots")
     });
     nodes.servers[0].restart();
     eventually("it is ready", || proxy.get("/readyz").0 == 200);
+}
+
+/// As they do by default while one slot has no node.
+#[test]
+fn where_all_nodes_refuse_everything_the_proxy_is_not_ready() {
+    let mut nodes = Nodes::start(3, false);
+    let proxy = before(&nodes, "request_timeout_ms = 1000\n");
+    eventually("it is ready", || proxy.get("/readyz").0 == 200 && proxy.metric("respguard_slots_unserved", &[]) == 0.0);
+    nodes.servers[1].kill();
+    eventually("they say that the cluster is down", || {
+        [0, 2].iter().all(|at| nodes.servers[*at].ask("CLUSTER INFO").contains("cluster_state:fail"))
+    });
+    eventually("so does the proxy", || {
+        let (status, said) = proxy.get("/readyz");
+        let is_told = status == 503 && said.contains("no node of the cluster serves slots");
+        is_told && proxy.metric("respguard_slots_unserved", &[]) == 16384.0
+    });
+    assert!(proxy.log().contains("the nodes take the cluster to be down"), "{}", proxy.log());
+    for at in [0, 2] {
+        nodes.servers[at].ask("CONFIG SET cluster-require-full-coverage no");
+    }
+    eventually("the others are served", || {
+        proxy.get("/readyz").0 == 200 && (5000.0..6000.0).contains(&proxy.metric("respguard_slots_unserved", &[]))
+    });
+    assert!(proxy.log().contains("the cluster is not down any more"), "{}", proxy.log());
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::task::JoinSet;
 use tokio::time::Instant;
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use super::session::{Session, SessionError};
 use crate::net::address::Address;
@@ -43,6 +43,8 @@ pub struct Watch {
     replicas: Vec<Address>,
     /// Those that have not answered what they were asked at that time.
     quiet: HashMap<String, Instant>,
+    /// No node serves anything, by their own word.
+    is_down: bool,
     /// What was told last of each node that does not answer.
     told: BTreeMap<String, String>,
 }
@@ -58,7 +60,8 @@ impl Watch {
         primary_publisher: PrimaryPublisher,
     ) -> Watch {
         let (sessions, replicas, quiet, told) = Default::default();
-        Watch { seeds, settings, slot_map_publisher, primary_publisher, sessions, replicas, quiet, told }
+        let is_down = false;
+        Watch { seeds, settings, slot_map_publisher, primary_publisher, sessions, replicas, quiet, is_down, told }
     }
 
     /// Never returns. Dropping the future ends all connections.
@@ -137,9 +140,27 @@ impl Watch {
         }
     }
 
+    /// Told when all that serve slots begin to refuse, and when one serves again.
+    fn log_refusing(&mut self, map: &SlotMap) {
+        let is_down = !map.refusing.is_empty() && map.reachable() == 0;
+        if std::mem::replace(&mut self.is_down, is_down) == is_down {
+            return;
+        }
+        if is_down {
+            error!(
+                primaries = map.shards.len(),
+                refusing = map.refusing.len(),
+                "the nodes take the cluster to be down: they refuse every request (cluster_state:fail, see cluster-require-full-coverage)"
+            );
+        } else {
+            info!("the cluster is not down any more");
+        }
+    }
+
     fn take(&mut self, answers: Vec<(Address, Assignment)>, took: Vec<(Address, Duration)>, asked_at: Instant) {
         let before = self.slot_map_publisher.current();
         let answering: Vec<Address> = answers.iter().map(|(address, _)| address.clone()).collect();
+        let down: Vec<Address> = answers.iter().filter(|(_, said)| !said.is_ok).map(|(address, _)| address.clone()).collect();
         // A node that does not know where it is reached means the address at which it was asked.
         let resolved = answers.into_iter().map(|(address, assignment)| resolve(&address, assignment)).collect();
         let Some(chosen) = Assignment::choose(resolved) else {
@@ -147,6 +168,7 @@ impl Watch {
             let mut map = SlotMap::clone(&before);
             map.silent = map.shards.iter().map(|shard| shard.address.clone()).collect();
             map.took.clear();
+            map.refusing.clear();
             map.shards.iter().for_each(|shard| gauge::set_node_up(&shard.id, false));
             gauge::set_slots_unserved(SLOTS);
             self.slot_map_publisher.take(map);
@@ -162,6 +184,9 @@ impl Watch {
         (map.took, map.asked_at) = (took, Some(asked_at.into_std()));
         let silent = map.shards.iter().filter(|shard| !answering.contains(&shard.address));
         map.silent = silent.map(|shard| shard.address.clone()).collect();
+        let refusing = map.shards.iter().filter(|shard| down.contains(&shard.address));
+        map.refusing = refusing.map(|shard| shard.address.clone()).collect();
+        self.log_refusing(&map);
         gauge::set_slots_unserved(SLOTS - map.reachable());
         for shard in &map.shards {
             gauge::set_node_up(&shard.id, answering.contains(&shard.address));
