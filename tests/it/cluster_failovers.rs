@@ -131,3 +131,28 @@ fn that_a_primary_hangs_and_was_replaced_is_found_out_soon() {
     let connections = connections() - before_it_hung;
     assert!(connections < 20 + 8 * hung_at.elapsed().as_secs(), "{connections} connections in {:?}", hung_at.elapsed());
 }
+
+#[test]
+fn what_has_a_connection_to_itself_does_not_wait_for_ever_at_a_primary_that_hangs_and_was_replaced() {
+    let nodes = Nodes::start(3, true);
+    let proxy = before(&nodes);
+    let (mut blocked, mut watching, mut replica) = (proxy.wire(), proxy.wire(), nodes.servers[3].wire());
+    let [list, key] = ["list", "k"].map(|begin| nodes.key_of(0, begin));
+    blocked.send_line(&format!("BLPOP {list} 0"));
+    assert_eq!(watching.ask(&format!("WATCH {key}")), "+OK\r\n");
+    eventually("it blocks there", || nodes.servers[0].ask("INFO clients").contains("blocked_clients:1"));
+    nodes.servers[0].pause();
+    eventually("the replica has taken its place", || replica.ask(&format!("SET {key} 0")) == "+OK\r\n");
+    // It may have been given something that was lost on its way.
+    let reply = text(&blocked.reply());
+    assert!(reply.starts_with("-TIMEOUT respguard: outcome of BLPOP unknown"), "{reply}");
+    eventually("the watch is known to be lost", || {
+        assert_eq!(watching.pipeline(&["MULTI", &format!("INCR {key}")]), ["+OK\r\n", "+QUEUED\r\n"]);
+        watching.ask("EXEC") == "*-1\r\n"
+    });
+    assert_eq!(replica.ask(&format!("GET {key}")), "$1\r\n0\r\n");
+    blocked.send_line(&format!("BLPOP {list} 0"));
+    assert_eq!(watching.ask(&format!("RPUSH {list} v")), ":1\r\n");
+    assert!(text(&blocked.reply()).ends_with("$1\r\nv\r\n"));
+    nodes.servers[0].resume();
+}

@@ -24,6 +24,8 @@ pub(super) struct Node {
     /// Since when nothing but failures has come of it.
     silent_since: Cell<Option<Instant>>,
     is_given_up: Cell<bool>,
+    /// Since when it is no primary and does not answer.
+    left_at: Cell<Option<Instant>>,
     given: RefCell<LoadedScripts>,
     /// Connections that were closed while it owed something on them, and it has no other: the next one ends them first.
     orphans: RefCell<Vec<OrphanedConnection>>,
@@ -61,8 +63,8 @@ impl Used {
 
 impl Node {
     pub(super) fn new(settings: Rc<WorkerSettings>, traffic: Arc<NodeTraffic>) -> Node {
-        let (lanes, silent_since, is_given_up, given, orphans) = Default::default();
-        Node { settings, lanes, silent_since, is_given_up, given, orphans, traffic }
+        let (lanes, silent_since, is_given_up, left_at, given, orphans) = Default::default();
+        Node { settings, lanes, silent_since, is_given_up, left_at, given, orphans, traffic }
     }
 
     /// What a new connection to it is to end first.
@@ -141,6 +143,13 @@ impl Node {
             (true, false) => NodeEvent::Back,
             _ => NodeEvent::None,
         }
+    }
+
+    /// How long it has been no primary, without an answer.
+    pub(super) fn has_left_for(&self, has_left: bool, now: Instant) -> Option<Duration> {
+        let left_at = has_left.then(|| self.left_at.get().unwrap_or(now));
+        self.left_at.set(left_at);
+        left_at.map(|at| now.saturating_duration_since(at))
     }
 
     /// It has answered what it was asked then, over a connection that is not the worker's.

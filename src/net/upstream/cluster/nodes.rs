@@ -42,6 +42,8 @@ const NODE_QUEUE_TIMEOUT: Duration = Duration::from_millis(50);
 const DOUBT_PAUSE: Duration = Duration::from_millis(25);
 /// A node that serves no slot any more and has been silent for so long is not waited for.
 const SILENCE: Duration = Duration::from_millis(100);
+/// The same of a connection that a client has to itself, which the node ends or answers itself if it is well.
+const SILENCE_OF_LEASES: Duration = Duration::from_secs(1);
 /// Redis' own text.
 const NO_DATABASES: &[u8] = b"-ERR SELECT is not allowed in cluster mode\r\n";
 
@@ -402,8 +404,12 @@ impl Nodes {
         self.map.replace(map.clone());
         self.note_names();
         self.note_change();
-        let primaries = self.primaries();
+        let (primaries, now) = (self.primaries(), clock::now());
         for (address, node) in self.nodes.borrow_mut().iter_mut() {
+            let has_left = !primaries.contains(address) && map.answered_in(address).is_none();
+            if node.has_left_for(has_left, now) >= Some(SILENCE_OF_LEASES) {
+                self.leases.lose(address);
+            }
             if let Some(asked_at) = map.asked_at.filter(|_| map.answered_in(address).is_some()) {
                 node.answered(asked_at);
             }
