@@ -130,12 +130,18 @@ async fn ask_cluster(seeds: &[Address], settings: &Settings, reached: &mut Reach
             Ok((assignment, denied)) => {
                 let (primaries, epoch) = (assignment.shards.len(), assignment.epoch);
                 reached.line(format_args!("node {address} knows {primaries} primaries, epoch {epoch}"));
-                told.push(resolve(address, assignment));
+                if !assignment.is_ok {
+                    reached.line(format_args!(
+                        "node {address} takes the cluster to be down, and refuses every request (cluster_state:fail)"
+                    ));
+                    is_all_good = false;
+                }
                 if !denied.is_empty() {
                     let (denied, whose) = (denied.join(", "), own_user(settings));
                     reached.line(format_args!("node {address}: the user of {whose} may not run {denied}, which the proxy needs"));
                     is_all_good = false;
                 }
+                told.push(resolve(address, assignment));
             }
             Err(error) => {
                 let is_login = matches!(&error, SessionError::Open(error) if is_login(error));

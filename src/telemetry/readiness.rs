@@ -16,7 +16,7 @@ words! {
         /// No sentinel names a primary that agrees.
         NoPrimary = "no primary is known",
         /// No node of the cluster is there.
-        NoCluster = "no node of the cluster is there",
+        NoCluster = "no node of the cluster serves slots",
         /// Somebody answers at the upstream's address, but not as TLS wants it.
         UpstreamTls = "upstream TLS handshake failed",
         /// The upstream refuses the proxy's credentials.
@@ -41,7 +41,7 @@ struct State {
     is_started: bool,
     is_draining: bool,
     is_refusing: bool,
-    /// Of a cluster: no node that answers serves a slot.
+    /// Of a cluster: no node that answers serves a slot, or all of them take the cluster to be down.
     is_without_slots: bool,
     workers_with_upstream: BTreeSet<usize>,
     /// What the last attempt to reach the upstream met, where that says more than that it is not there.

@@ -1,6 +1,7 @@
 //! What a client sees when a replica takes its primary's place in the middle of something.
 
 use std::collections::HashSet;
+use std::time::{Duration, Instant};
 
 use crate::harness::wire::requests;
 use crate::harness::{Nodes, Proxy, Setup, eventually, text};
@@ -114,4 +115,70 @@ fn what_has_waited_for_what_is_new_in_a_stream_is_not_asked_anew() {
     nodes.servers[1].wire().pipeline(&lines);
     let told = text(&wire.reply());
     assert!(told.starts_with("-TIMEOUT respguard: outcome of XREAD unknown"), "{told}");
+}
+
+/// A node that hangs closes nothing and says nothing: only by asking the others can it be found out that it was replaced.
+#[test]
+fn that_a_primary_hangs_and_was_replaced_is_found_out_soon() {
+    let nodes = Nodes::start(3, true);
+    let proxy = before(&nodes);
+    let (mut wire, mut next, mut replica) = (proxy.wire(), proxy.wire(), nodes.servers[3].wire());
+    let (hung, well) = (nodes.key_of(0, "k"), nodes.key_of(1, "k"));
+    assert_eq!(wire.pipeline(&[&format!("SET {hung} 1"), &format!("SET {well} 1")]), ["+OK\r\n", "+OK\r\n"]);
+    let questions = || {
+        let stats = nodes.servers[1].ask("INFO commandstats");
+        let line = stats.lines().find(|line| line.starts_with("cmdstat_cluster|slots:")).expect("it was asked").to_owned();
+        line.split(['=', ',']).nth(1).expect("a number").parse::<u32>().expect("a number")
+    };
+    let connections = || {
+        let stats = nodes.servers[0].ask("INFO stats");
+        let line = stats.lines().find_map(|line| line.strip_prefix("total_connections_received:")).expect("a number").to_owned();
+        line.trim().parse::<u64>().expect("a number")
+    };
+    let (before_it_hung, hung_at) = (connections(), Instant::now());
+    nodes.servers[0].pause();
+    wire.send_line(&format!("SET {hung} 2"));
+    std::thread::sleep(Duration::from_millis(400));
+    let (asked, since) = (questions(), Instant::now());
+    std::thread::sleep(Duration::from_millis(400));
+    // In so short a time a node is asked once where nobody doubts.
+    let asked = questions() - asked;
+    assert!(asked >= 3, "{asked} questions in {:?}", since.elapsed());
+    next.send_line(&format!("SET {hung} 3"));
+    eventually("the replica has taken its place", || replica.ask(&format!("SET {hung} 0")) == "+OK\r\n");
+    let since = Instant::now();
+    assert!(text(&wire.reply()).starts_with("-TIMEOUT "));
+    let reply = text(&next.reply());
+    assert!(reply == "+OK\r\n" || reply.starts_with("-TIMEOUT "), "{reply}");
+    assert_eq!(wire.ask(&format!("SET {hung} 4")), "+OK\r\n");
+    assert!(since.elapsed() < Duration::from_secs(1), "{:?} after the replica took writes", since.elapsed());
+    nodes.servers[0].resume();
+    // It was not asked over a new connection each time.
+    let connections = connections() - before_it_hung;
+    assert!(connections < 20 + 8 * hung_at.elapsed().as_secs(), "{connections} connections in {:?}", hung_at.elapsed());
+}
+
+#[test]
+fn what_has_a_connection_to_itself_does_not_wait_for_ever_at_a_primary_that_hangs_and_was_replaced() {
+    let nodes = Nodes::start(3, true);
+    let proxy = before(&nodes);
+    let (mut blocked, mut watching, mut replica) = (proxy.wire(), proxy.wire(), nodes.servers[3].wire());
+    let [list, key] = ["list", "k"].map(|begin| nodes.key_of(0, begin));
+    blocked.send_line(&format!("BLPOP {list} 0"));
+    assert_eq!(watching.ask(&format!("WATCH {key}")), "+OK\r\n");
+    eventually("it blocks there", || nodes.servers[0].ask("INFO clients").contains("blocked_clients:1"));
+    nodes.servers[0].pause();
+    eventually("the replica has taken its place", || replica.ask(&format!("SET {key} 0")) == "+OK\r\n");
+    // It may have been given something that was lost on its way.
+    let reply = text(&blocked.reply());
+    assert!(reply.starts_with("-TIMEOUT respguard: outcome of BLPOP unknown"), "{reply}");
+    eventually("the watch is known to be lost", || {
+        assert_eq!(watching.pipeline(&["MULTI", &format!("INCR {key}")]), ["+OK\r\n", "+QUEUED\r\n"]);
+        watching.ask("EXEC") == "*-1\r\n"
+    });
+    assert_eq!(replica.ask(&format!("GET {key}")), "$1\r\n0\r\n");
+    blocked.send_line(&format!("BLPOP {list} 0"));
+    assert_eq!(watching.ask(&format!("RPUSH {list} v")), ":1\r\n");
+    assert!(text(&blocked.reply()).ends_with("$1\r\nv\r\n"));
+    nodes.servers[0].resume();
 }

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::harness::wire::requests;
-use crate::harness::{Nodes, PATIENCE, Program, Proxy, RedisServer, Setup, Wire, eventually, request, text};
+use crate::harness::{Chaos, Nodes, PATIENCE, Program, Proxy, RedisServer, Setup, Way, Wire, eventually, request, text};
 
 fn before(nodes: &Nodes, upstream: &str) -> Proxy {
     let groups = r#"
@@ -326,10 +326,35 @@ fn without_any_node_the_proxy_is_not_ready() {
     nodes.servers[0].kill();
     eventually("it says so", || {
         let (status, said) = proxy.get("/readyz");
-        status == 503 && said.contains("no node of the cluster is there")
+        status == 503 && said.contains("no node of the cluster serves slots")
     });
     nodes.servers[0].restart();
     eventually("it is ready", || proxy.get("/readyz").0 == 200);
+}
+
+/// As they do by default while one slot has no node.
+#[test]
+fn where_all_nodes_refuse_everything_the_proxy_is_not_ready() {
+    let mut nodes = Nodes::start(3, false);
+    let proxy = before(&nodes, "request_timeout_ms = 1000\n");
+    eventually("it is ready", || proxy.get("/readyz").0 == 200 && proxy.metric("respguard_slots_unserved", &[]) == 0.0);
+    nodes.servers[1].kill();
+    eventually("they say that the cluster is down", || {
+        [0, 2].iter().all(|at| nodes.servers[*at].ask("CLUSTER INFO").contains("cluster_state:fail"))
+    });
+    eventually("so does the proxy", || {
+        let (status, said) = proxy.get("/readyz");
+        let is_told = status == 503 && said.contains("no node of the cluster serves slots");
+        is_told && proxy.metric("respguard_slots_unserved", &[]) == 16384.0
+    });
+    assert!(proxy.log().contains("the nodes take the cluster to be down"), "{}", proxy.log());
+    for at in [0, 2] {
+        nodes.servers[at].ask("CONFIG SET cluster-require-full-coverage no");
+    }
+    eventually("the others are served", || {
+        proxy.get("/readyz").0 == 200 && (5000.0..6000.0).contains(&proxy.metric("respguard_slots_unserved", &[]))
+    });
+    assert!(proxy.log().contains("the cluster is not down any more"), "{}", proxy.log());
 }
 
 #[test]
@@ -387,4 +412,24 @@ fn a_node_that_is_slower_than_others_keeps_its_connection() {
         assert_eq!(text(&wire.reply()), "$1\r\n1\r\n");
         assert_eq!(text(&direct.reply()), "+OK\r\n");
     }
+}
+
+/// The others' answers are not waited for long, but each counts when it comes.
+#[test]
+fn a_node_that_is_farther_away_than_the_others_is_not_taken_to_be_silent() {
+    let nodes = Nodes::start(3, false);
+    let chaos = Chaos::before(nodes.servers[1].port());
+    assert_eq!(nodes.servers[1].ask(&format!("CONFIG SET cluster-announce-port {}", chaos.port())), "+OK\r\n");
+    eventually("all know its port", || nodes.servers[0].ask("CLUSTER SLOTS").contains(&format!(":{}\r\n", chaos.port())));
+    let proxy = Setup::before(1).cluster(&[nodes.servers[0].port()], "").top("workers = 1").start();
+    let is_up = || proxy.metric("respguard_slots_unserved", &[]) == 0.0;
+    eventually("it answers", || proxy.get("/status").1.contains(&chaos.port().to_string()) && is_up());
+    // It is asked over connections that are there.
+    let since = Instant::now();
+    while since.elapsed() < Duration::from_secs(5) {
+        chaos.down(Way::Delay(Duration::from_millis(40)));
+        assert!(is_up(), "after {:?}", since.elapsed());
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    assert_eq!(proxy.wire().ask(&format!("SET {} v", nodes.key_of(1, "k"))), "+OK\r\n");
 }

@@ -286,6 +286,32 @@ fn who_is_subscribed_stays_so_when_the_node_that_it_listens_to_dies() {
     }
 }
 
+/// It closes no connection, and no other takes its place.
+#[test]
+fn who_is_subscribed_hears_the_others_when_the_node_that_it_listens_to_hangs() {
+    let nodes = Nodes::start(3, false);
+    for server in &nodes.servers {
+        assert_eq!(server.ask("CONFIG SET cluster-require-full-coverage no"), "+OK\r\n");
+    }
+    let proxy = before(&nodes);
+    let mut listening: Vec<Wire> = (0..4).map(|_| proxy.wire()).collect();
+    for wire in &mut listening {
+        wire.send_line("SUBSCRIBE news");
+        hears(wire, "*3\r\n$9\r\nsubscribe\r\n$4\r\nnews\r\n:1\r\n");
+    }
+    let listen = |at: usize| {
+        let reply = nodes.servers[at].ask("PUBSUB NUMSUB news");
+        reply.lines().last().and_then(|line| line.strip_prefix(':')).expect("a number").parse::<u32>().expect("a number")
+    };
+    let (hung, well): (Vec<usize>, Vec<usize>) = (0..3).partition(|at| listen(*at) > 0);
+    assert!(!well.is_empty(), "clients of one proxy do not listen everywhere");
+    hung.iter().for_each(|at| nodes.servers[*at].pause());
+    eventually("all listen elsewhere", || well.iter().map(|at| listen(*at)).sum::<u32>() == 4);
+    nodes.servers[well[0]].ask("PUBLISH news hello");
+    listening.iter_mut().for_each(|wire| hears(wire, &format!("*3\r\n{}", message("news", "hello"))));
+    hung.iter().for_each(|at| nodes.servers[*at].resume());
+}
+
 #[test]
 fn who_may_not_listen_is_told_so_and_hears_nothing() {
     let nodes = Nodes::start(2, false);

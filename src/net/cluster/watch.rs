@@ -1,11 +1,11 @@
 //! Asks all nodes of a cluster which node serves what, and decides which report to believe.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 use tokio::time::Instant;
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use super::session::{Session, SessionError};
 use crate::net::address::Address;
@@ -23,7 +23,7 @@ const PERIOD: Duration = Duration::from_secs(2);
 const PERIOD_OF_NEED: Duration = Duration::from_millis(100);
 /// Between two questions at least.
 const PAUSE: Duration = Duration::from_millis(20);
-/// How long is waited for the others once a node has answered.
+/// How long is waited for the others once a node has answered; later answers are taken when they come.
 const GRACE: Duration = Duration::from_millis(30);
 /// And for the first of them.
 const ANSWER_TIMEOUT: Duration = Duration::from_millis(500);
@@ -39,8 +39,26 @@ pub struct Watch {
     primary_publisher: PrimaryPublisher,
     sessions: HashMap<String, Session>,
     replicas: Vec<Address>,
-    /// What was told last of each node that does not answer.
+    /// Questions under way, each with the number of its round.
+    asking: JoinSet<(u64, Answered)>,
+    /// Who was asked and has not answered yet: nobody is asked twice at a time.
+    asked: BTreeSet<String>,
+    round: Round,
+    /// No node serves anything, by their own word.
+    is_down: bool,
+    /// What was told last of each node whose last answer was none.
     told: BTreeMap<String, String>,
+}
+
+/// What has been answered to the questions of one time.
+#[derive(Default)]
+struct Round {
+    number: u64,
+    asked_at: Option<Instant>,
+    /// So many have not answered yet.
+    waiting: usize,
+    answers: Vec<(Address, Assignment)>,
+    took: Vec<(Address, Duration)>,
 }
 
 /// Who was asked, and the answer with the time that it took.
@@ -53,8 +71,8 @@ impl Watch {
         slot_map_publisher: SlotMapPublisher,
         primary_publisher: PrimaryPublisher,
     ) -> Watch {
-        let (sessions, replicas, told) = Default::default();
-        Watch { seeds, settings, slot_map_publisher, primary_publisher, sessions, replicas, told }
+        let (sessions, replicas, asking, asked, round, is_down, told) = Default::default();
+        Watch { seeds, settings, slot_map_publisher, primary_publisher, sessions, replicas, asking, asked, round, is_down, told }
     }
 
     /// Never returns. Dropping the future ends all connections.
@@ -63,39 +81,65 @@ impl Watch {
             self.look().await;
             let is_whole = self.slot_map_publisher.current().served() == SLOTS && self.is_represented();
             tokio::time::sleep(PAUSE).await;
-            tokio::select! {
-                biased;
-                () = tokio::time::sleep(if is_whole { PERIOD } else { PERIOD_OF_NEED }) => {}
-                () = self.slot_map_publisher.doubted() => {}
+            let until = Instant::now() + if is_whole { PERIOD } else { PERIOD_OF_NEED };
+            loop {
+                tokio::select! {
+                    biased;
+                    () = tokio::time::sleep_until(until) => break,
+                    () = self.slot_map_publisher.doubted() => break,
+                    Some(answered) = self.asking.join_next() => {
+                        self.note(answered);
+                        self.take();
+                    }
+                }
             }
         }
     }
 
+    /// Asks all, and takes what has come soon.
     async fn look(&mut self) {
-        let (asked, asked_at) = (self.addresses(), Instant::now());
-        let mut asking = JoinSet::new();
-        for address in &asked {
-            let session = self.sessions.remove(&address.to_string());
-            asking.spawn(ask(self.settings.clone(), address.clone(), session));
-        }
-        let (mut answers, mut took) = (Vec::new(), Vec::new());
-        let mut deadline = Instant::now() + ANSWER_TIMEOUT.min(self.settings.connect_timeout);
-        while let Ok(Some(Ok(answered))) = tokio::time::timeout_at(deadline, asking.join_next()).await {
-            let (address, answer) = answered;
-            match answer {
-                Ok((session, assignment, time)) => {
-                    took.push((address.clone(), time));
-                    self.sessions.insert(address.to_string(), session);
-                    self.told.remove(&address.to_string());
-                    if answers.is_empty() {
-                        deadline = deadline.min(Instant::now() + GRACE);
-                    }
-                    answers.push((address, assignment));
-                }
-                Err(error) => self.log_once(&address, error.to_string()),
+        self.round = Round { number: self.round.number + 1, asked_at: Some(Instant::now()), ..Round::default() };
+        for address in self.addresses() {
+            if self.asked.insert(address.to_string()) {
+                let (settings, number) = (self.settings.clone(), self.round.number);
+                let session = self.sessions.remove(&address.to_string());
+                self.asking.spawn(async move { (number, ask(settings, address, session).await) });
+                self.round.waiting += 1;
             }
         }
-        self.take(answers, took, asked_at);
+        let mut deadline = Instant::now() + ANSWER_TIMEOUT.min(self.settings.connect_timeout);
+        while self.round.waiting > 0
+            && let Ok(Some(answered)) = tokio::time::timeout_at(deadline, self.asking.join_next()).await
+        {
+            let is_first = self.round.answers.is_empty();
+            self.note(answered);
+            if is_first && !self.round.answers.is_empty() {
+                deadline = deadline.min(Instant::now() + GRACE);
+            }
+        }
+        self.take();
+    }
+
+    /// What a node says counts if it was asked in this round; that it answers, always.
+    fn note(&mut self, answered: Result<(u64, Answered), JoinError>) {
+        let Ok((round, (address, answer))) = answered else {
+            // Which node that was about is not known: all are asked anew.
+            (self.asking, self.round.waiting) = (JoinSet::new(), 0);
+            return self.asked.clear();
+        };
+        self.asked.remove(&address.to_string());
+        self.round.waiting -= usize::from(round == self.round.number);
+        match answer {
+            Ok((session, assignment, time)) => {
+                self.sessions.insert(address.to_string(), session);
+                self.told.remove(&address.to_string());
+                if round == self.round.number {
+                    self.round.took.push((address.clone(), time));
+                    self.round.answers.push((address, assignment));
+                }
+            }
+            Err(error) => self.log_once(&address, error.to_string()),
+        }
     }
 
     /// Seeds, primaries and replicas, each once.
@@ -122,18 +166,36 @@ impl Watch {
         }
     }
 
-    fn take(&mut self, answers: Vec<(Address, Assignment)>, took: Vec<(Address, Duration)>, asked_at: Instant) {
+    /// Told when all that serve slots begin to refuse, and when one serves again.
+    fn log_refusing(&mut self, map: &SlotMap) {
+        let is_down = !map.refusing.is_empty() && map.reachable() == 0;
+        if std::mem::replace(&mut self.is_down, is_down) == is_down {
+            return;
+        }
+        if is_down {
+            error!(
+                primaries = map.shards.len(),
+                refusing = map.refusing.len(),
+                "the nodes take the cluster to be down: they refuse every request (cluster_state:fail, see cluster-require-full-coverage)"
+            );
+        } else {
+            info!("the cluster is not down any more");
+        }
+    }
+
+    fn take(&mut self) {
         let before = self.slot_map_publisher.current();
+        let answers = self.round.answers.clone();
         let answering: Vec<Address> = answers.iter().map(|(address, _)| address.clone()).collect();
+        let down: Vec<Address> = answers.iter().filter(|(_, said)| !said.is_ok).map(|(address, _)| address.clone()).collect();
         // A node that does not know where it is reached means the address at which it was asked.
         let resolved = answers.into_iter().map(|(address, assignment)| resolve(&address, assignment)).collect();
         let Some(chosen) = Assignment::choose(resolved) else {
             // Nobody answers: what was known of the slots stands.
             let mut map = SlotMap::clone(&before);
-            map.silent = map.shards.iter().map(|shard| shard.address.clone()).collect();
             map.took.clear();
-            map.shards.iter().for_each(|shard| gauge::set_node_up(&shard.id, false));
-            gauge::set_slots_unserved(SLOTS);
+            map.refusing.clear();
+            self.show_silent(&mut map);
             self.slot_map_publisher.take(map);
             return;
         };
@@ -144,13 +206,11 @@ impl Watch {
         });
         let mut map = SlotMap::new(chosen.epoch, shards);
         map.replicas.clone_from(&self.replicas);
-        (map.took, map.asked_at) = (took, Some(asked_at.into_std()));
-        let silent = map.shards.iter().filter(|shard| !answering.contains(&shard.address));
-        map.silent = silent.map(|shard| shard.address.clone()).collect();
-        gauge::set_slots_unserved(SLOTS - map.reachable());
-        for shard in &map.shards {
-            gauge::set_node_up(&shard.id, answering.contains(&shard.address));
-        }
+        (map.took, map.asked_at) = (self.round.took.clone(), self.round.asked_at.map(Instant::into_std));
+        let refusing = map.shards.iter().filter(|shard| down.contains(&shard.address));
+        map.refusing = refusing.map(|shard| shard.address.clone()).collect();
+        self.show_silent(&mut map);
+        self.log_refusing(&map);
         for gone in before.shards.iter().filter(|old| !old.id.is_empty() && !map.shards.iter().any(|new| new.id == old.id)) {
             gauge::set_node_up(&gone.id, false);
         }
@@ -162,6 +222,16 @@ impl Watch {
             if served < SLOTS {
                 warn!(without = SLOTS - served, "no node serves some slots of the cluster");
             }
+        }
+    }
+
+    /// Primaries whose last answer was none are silent; of those that have not answered yet nothing new is known.
+    fn show_silent(&self, map: &mut SlotMap) {
+        let is_silent = |shard: &&Shard| self.told.contains_key(&shard.address.to_string());
+        map.silent = map.shards.iter().filter(is_silent).map(|shard| shard.address.clone()).collect();
+        gauge::set_slots_unserved(SLOTS - map.reachable());
+        for shard in &map.shards {
+            gauge::set_node_up(&shard.id, !map.silent.contains(&shard.address));
         }
     }
 

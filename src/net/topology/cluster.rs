@@ -30,6 +30,8 @@ pub struct SlotMap {
     pub replicas: Vec<Address>,
     /// Primaries that did not answer when they were asked last.
     pub silent: Vec<Address>,
+    /// Primaries that take the cluster to be down, and therefore refuse every request.
+    pub refusing: Vec<Address>,
     /// How long the others took.
     pub took: Vec<(Address, Duration)>,
     /// They were asked then, or later.
@@ -44,6 +46,7 @@ impl Default for SlotMap {
             shards: Vec::new(),
             replicas: Vec::new(),
             silent: Vec::new(),
+            refusing: Vec::new(),
             took: Vec::new(),
             asked_at: None,
             owners: vec![NOBODY; SLOTS].into(),
@@ -134,10 +137,10 @@ impl SlotMap {
         self.owners.iter().filter(|owner| **owner != NOBODY).count()
     }
 
-    /// How many slots are served by nodes that answer.
+    /// How many slots are served by nodes that answer, and do not take the cluster to be down.
     pub fn reachable(&self) -> usize {
-        let silent = self.shards.iter().filter(|shard| self.silent.contains(&shard.address));
-        self.served() - silent.map(|shard| shard.slots).sum::<usize>().min(self.served())
+        let serves = |shard: &&Shard| !self.silent.contains(&shard.address) && !self.refusing.contains(&shard.address);
+        self.shards.iter().filter(serves).map(|shard| shard.slots).sum()
     }
 
     /// How long a node took for its last answer; `None` if it did not answer.

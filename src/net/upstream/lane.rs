@@ -10,6 +10,7 @@ use super::connection::{Link, Phase};
 use super::connections::Full;
 use super::shared_connection::SharedConnection;
 use super::{Recipient, Settings, WorkerSettings, call};
+use crate::net::address::Address;
 use crate::net::clock;
 use crate::net::context::Context;
 use respguard_engine::command::{DEFAULT_USER, Login};
@@ -85,6 +86,12 @@ impl Leases {
     /// All that is leased looks whether it may go on.
     pub(super) fn wake(&self) {
         self.links.borrow().iter().filter_map(Weak::upgrade).for_each(|link| link.wake());
+    }
+
+    /// What leads to this server is lost: nothing will come of it any more.
+    pub fn lose(&self, server: &Address) {
+        let links: Vec<_> = self.links.borrow().iter().filter_map(Weak::upgrade).collect();
+        links.iter().filter(|link| link.leads_to(server)).for_each(|link| link.lose());
     }
 
     /// The shortest time, but no less than `least`, that one of them has kept its client waiting beyond the deadline.

@@ -11,7 +11,7 @@ export function showNodes(cluster) {
   at("nodes").hidden = !cluster;
   if (!cluster) return;
   const before = remember(cluster.nodes);
-  const served = cluster.slots_unserved ? `${plural(cluster.slots_unserved, "slot is", "slots are")} served by no node that answers.` : "All slots are served.";
+  const served = cluster.slots_unserved ? `${plural(cluster.slots_unserved, "slot is", "slots are")} served by no node.` : "All slots are served.";
   say("nodes-served", served, cluster.slots_unserved ? "bad" : "");
   say("nodes-note", `${plural(cluster.nodes.length, "primary", "primaries")}, ${plural(cluster.replicas.length, "replica", "replicas")}; epoch ${count(cluster.epoch)}; `
     + `unchanged for ${span(cluster.since_seconds)}. Replies are those of the last ten seconds; how long a node took is said of the last question of respguard's own.`);

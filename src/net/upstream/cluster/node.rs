@@ -24,6 +24,8 @@ pub(super) struct Node {
     /// Since when nothing but failures has come of it.
     silent_since: Cell<Option<Instant>>,
     is_given_up: Cell<bool>,
+    /// Since when it is no primary and does not answer.
+    left_at: Cell<Option<Instant>>,
     given: RefCell<LoadedScripts>,
     /// Connections that were closed while it owed something on them, and it has no other: the next one ends them first.
     orphans: RefCell<Vec<OrphanedConnection>>,
@@ -61,8 +63,8 @@ impl Used {
 
 impl Node {
     pub(super) fn new(settings: Rc<WorkerSettings>, traffic: Arc<NodeTraffic>) -> Node {
-        let (lanes, silent_since, is_given_up, given, orphans) = Default::default();
-        Node { settings, lanes, silent_since, is_given_up, given, orphans, traffic }
+        let (lanes, silent_since, is_given_up, left_at, given, orphans) = Default::default();
+        Node { settings, lanes, silent_since, is_given_up, left_at, given, orphans, traffic }
     }
 
     /// What a new connection to it is to end first.
@@ -118,6 +120,12 @@ impl Node {
         self.silent_since.get().map(|since| now.saturating_duration_since(since))
     }
 
+    /// It owes something and has said nothing for so long, but not for longer than `most`.
+    pub(super) fn is_quiet(&self, least: Duration, most: Duration) -> bool {
+        let mut waits = self.lanes.values().filter_map(|used| used.lane.waits_for(least));
+        waits.any(|silent| silent < most)
+    }
+
     /// Takes note of what its connections have seen.
     pub(super) fn look(&self, now: Instant, longest: Duration) -> NodeEvent {
         self.forget_orphans();
@@ -135,6 +143,13 @@ impl Node {
             (true, false) => NodeEvent::Back,
             _ => NodeEvent::None,
         }
+    }
+
+    /// How long it has been no primary, without an answer.
+    pub(super) fn has_left_for(&self, has_left: bool, now: Instant) -> Option<Duration> {
+        let left_at = has_left.then(|| self.left_at.get().unwrap_or(now));
+        self.left_at.set(left_at);
+        left_at.map(|at| now.saturating_duration_since(at))
     }
 
     /// It has answered what it was asked then, over a connection that is not the worker's.

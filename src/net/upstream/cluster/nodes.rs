@@ -43,6 +43,8 @@ const NODE_QUEUE_TIMEOUT: Duration = Duration::from_millis(50);
 const DOUBT_PAUSE: Duration = Duration::from_millis(25);
 /// A node that serves no slot any more and has been silent for so long is not waited for.
 const SILENCE: Duration = Duration::from_millis(100);
+/// The same of a connection that a client has to itself, which the node ends or answers itself if it is well.
+const SILENCE_OF_LEASES: Duration = Duration::from_secs(1);
 /// Redis' own text.
 const NO_DATABASES: &[u8] = b"-ERR SELECT is not allowed in cluster mode\r\n";
 
@@ -141,7 +143,12 @@ impl Nodes {
 
     /// Something could not be sent: the cluster is to be asked.
     pub(super) fn doubt(&self, now: Instant) {
-        if self.doubted_at.get().is_none_or(|at| now.saturating_duration_since(at) >= DOUBT_PAUSE) {
+        self.doubt_after(DOUBT_PAUSE, now);
+    }
+
+    /// The same, unless that was less than `pause` ago.
+    fn doubt_after(&self, pause: Duration, now: Instant) {
+        if self.doubted_at.get().is_none_or(|at| now.saturating_duration_since(at) >= pause) {
             self.doubted_at.set(Some(now));
             self.shared.cluster.doubt();
         }
@@ -215,9 +222,10 @@ impl Nodes {
         self.version.get()
     }
 
-    /// True for a primary to which there is a connection.
+    /// True for a primary to which there is a connection, and that answers as far as is known.
     pub(super) fn is_there(&self, address: &NodeName) -> bool {
-        self.primaries.borrow().contains(address) && self.nodes.borrow().get(address).is_some_and(Node::is_there)
+        let is_known = self.primaries.borrow().contains(address) && !self.map.borrow().silent.contains(address);
+        is_known && self.nodes.borrow().get(address).is_some_and(Node::is_there)
     }
 
     /// True for a node that is no primary any more and to which there is no connection.
@@ -276,17 +284,19 @@ impl Nodes {
     /// True for a node of the cluster that is known to be well, primary or not.
     pub(super) fn is_member(&self, address: &NodeName) -> bool {
         let is_known = self.primaries.borrow().contains(address) || self.map.borrow().replicas.contains(address);
-        is_known && !self.is_given_up(address)
+        is_known && !self.is_given_up(address) && !self.map.borrow().silent.contains(address)
     }
 
     /// The node for what is about no key: of those that are there the one with this number.
     pub(super) fn home(&self, number: usize) -> Option<NodeName> {
         let primaries = self.primaries();
         let is_there = |address: &&NodeName| self.is_there(address);
+        // Those to which there is no connection yet come before those that do not answer.
+        let may_be_there = |address: &&NodeName| self.is_member(address);
         let count = primaries.len().max(1);
         let (before, from) = primaries.split_at(if primaries.is_empty() { 0 } else { number % count });
         let in_order = || from.iter().chain(before);
-        in_order().find(is_there).or_else(|| in_order().next()).cloned()
+        in_order().find(is_there).or_else(|| in_order().find(may_be_there)).or_else(|| in_order().next()).cloned()
     }
 
     /// The connections to a node for such clients; `None` where there may be no more of them.
@@ -408,7 +418,8 @@ impl Nodes {
     pub fn apply(&self, map: &SlotMap) {
         let mut shards: Vec<_> = map.shards.iter().filter(|shard| shard.slots > 0).collect();
         shards.sort_by(|a, b| (&a.id, a.address.to_string()).cmp(&(&b.id, b.address.to_string())));
-        if !self.map.borrow().is_like(map) || self.map.borrow().replicas != map.replicas {
+        let is_news = |known: &SlotMap| !known.is_like(map) || known.replicas != map.replicas || known.silent != map.silent;
+        if is_news(&self.map.borrow()) {
             self.version.set(self.version.get() + 1);
             self.unsettled.note_moved(&self.map.borrow(), map, clock::now());
             self.half_moved.forget_moved(&self.map.borrow(), map);
@@ -417,8 +428,12 @@ impl Nodes {
         self.map.replace(map.clone());
         self.note_names();
         self.note_change();
-        let primaries = self.primaries();
+        let (primaries, now) = (self.primaries(), clock::now());
         for (address, node) in self.nodes.borrow_mut().iter_mut() {
+            let has_left = !primaries.contains(address) && map.answered_in(address).is_none();
+            if node.has_left_for(has_left, now) >= Some(SILENCE_OF_LEASES) {
+                self.leases.lose(address);
+            }
             if let Some(asked_at) = map.asked_at.filter(|_| map.answered_in(address).is_some()) {
                 node.answered(asked_at);
             }

@@ -8,6 +8,7 @@ use tracing::{debug, error, info};
 
 use super::term::PAUSE_MAX;
 use super::{Link, Loss, Phase, fault_all};
+use crate::net::address::Address;
 use crate::net::clock;
 use crate::net::stream::Stream;
 use crate::net::topology::View;
@@ -54,6 +55,17 @@ impl Link {
         self.state.borrow_mut().phase = Phase::Closed;
         // Another one may take its place before its task has run.
         self.show(None);
+        self.wake();
+    }
+
+    /// True where this is the server that it is open to, or opens to.
+    pub fn leads_to(&self, server: &Address) -> bool {
+        self.view.borrow().node.as_ref().is_some_and(|node| node.address == *server)
+    }
+
+    /// It counts as lost, as if its server had closed it: clients that are owed something are told so.
+    pub fn lose(&self) {
+        self.state.borrow_mut().phase = Phase::Closed;
         self.wake();
     }
 

@@ -15,6 +15,12 @@ use tracing::{info, warn};
 
 /// Connections to a node that nobody has used for so long are closed.
 const UNUSED_MAX: Duration = Duration::from_secs(60);
+/// A primary that owes replies and has been silent for so long may be replaced soon: the others are asked, again and again.
+const QUIET: Duration = Duration::from_millis(200);
+/// After that it is not likely any more.
+const QUIET_MAX: Duration = Duration::from_secs(60);
+/// Between two such questions.
+const QUIET_PAUSE: Duration = Duration::from_millis(30);
 /// A node that is silent may soon be replaced, but not for ever.
 const SILENCE_MAX: Duration = Duration::from_secs(60);
 
@@ -107,8 +113,9 @@ impl Nodes {
 
     /// Nodes that are silent for too long lose their connections, but for one that shows when they are back.
     fn look_for_silent(&self, now: Instant) {
-        let mut given_up = Vec::new();
+        let (mut given_up, mut is_quiet) = (Vec::new(), false);
         for (address, node) in self.nodes.borrow_mut().iter_mut() {
+            is_quiet |= node.is_quiet(QUIET, QUIET_MAX);
             let event = node.look(now, self.settings.request_timeout);
             if node.silent_for(now).is_some_and(|silent| silent < SILENCE_MAX) {
                 self.unsettled.note_all(now);
@@ -123,6 +130,9 @@ impl Nodes {
                     self.note_change();
                 }
             }
+        }
+        if is_quiet {
+            self.doubt_after(QUIET_PAUSE, now);
         }
         if given_up.is_empty() {
             return;
