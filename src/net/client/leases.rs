@@ -161,7 +161,13 @@ impl Connection {
         self.lease.orphan();
         self.drop_lease();
         if lasting || subscribed {
-            self.exchange.end(End::LeaseLost);
+            // What is being found out about a group its client is told first.
+            let is_awaited = self.exchange.state.borrow_mut().slots.send_none_again();
+            if is_awaited {
+                self.input.give_up();
+            } else {
+                self.exchange.end(End::LeaseLost);
+            }
             return;
         }
         self.input.cutting.lose();

@@ -84,14 +84,18 @@ impl Exchange {
         clock::tick();
         let now = clock::now();
         let mut state = self.state.borrow_mut();
+        // A connection that the client had alone does not come back. Before a cluster it is all that says who the client is.
+        let is_gone = lost_on.phase() == Phase::Closed;
+        if is_gone && self.lane().is_cluster() {
+            state.slots.send_none_again();
+        }
         let mut budget = self.context.retries.budget(now);
         let recovery = self.resolve(&mut state, |slots, client| slots.recovery(now, &mut budget, client));
         drop(budget);
         self.conclude(&mut state);
         let Some(recovery) = recovery else { return };
         let who: Rc<dyn Recipient> = who;
-        // A connection that the client had alone does not come back.
-        let link = if lost_on.phase() == Phase::Closed { self.lane().shared() } else { lost_on };
+        let link = if is_gone { self.lane().shared() } else { lost_on };
         if !link.send_first(who, &recovery.request, recovery.owed, Times::until(recovery.read_at, recovery.deadline)) {
             self.fault_in(&mut state, recovery.owed, Fault::Unavailable);
         }

@@ -258,6 +258,19 @@ impl State {
         }
     }
 
+    /// Nothing of what is under way is answered any more. Of a reply that has left in part the rest is missed: who reads it
+    /// knows when it ends.
+    pub(super) fn lose_all(&mut self) {
+        if self.queue.front().is_some_and(|entry| entry.begun) {
+            return;
+        }
+        for entry in self.queue.iter_mut().filter(|entry| !entry.is_over()) {
+            let is_unsent = entry.phase == Phase::Waiting && matches!(entry.kind, Kind::Single | Kind::Atomic(_));
+            entry.phase = Phase::Failed(if is_unsent { Fault::Unavailable } else { Fault::Lost });
+        }
+        self.advance();
+    }
+
     /// A node has answered the first.
     pub(super) fn note_answer(&mut self) {
         self.answered_at = Self::now();
