@@ -161,13 +161,7 @@ impl Connection {
         self.lease.orphan();
         self.drop_lease();
         if lasting || subscribed {
-            // What is being found out about a group its client is told first.
-            let is_awaited = self.exchange.state.borrow_mut().slots.send_none_again();
-            if is_awaited {
-                self.input.give_up();
-            } else {
-                self.exchange.end(End::LeaseLost);
-            }
+            self.exchange.end_with_recovery();
             return;
         }
         self.input.cutting.lose();

@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use super::send::{Marked, Sending};
-use super::{Exchange, State};
+use super::{End, Exchange, State};
 use crate::net::clock;
 use crate::net::upstream::Recipient;
 use crate::net::upstream::connection::Phase;
@@ -71,6 +71,16 @@ impl Exchange {
     pub(super) fn abandon_recovery(&self, state: &mut State) {
         self.resolve(state, Sequencer::abandon_recovery);
         self.conclude(state);
+    }
+
+    /// The client's lease is lost with what it held, and it cannot go on. Before a cluster, where it has one for all that it does,
+    /// it is told first what is being found out about its groups.
+    pub fn end_with_recovery(&self) {
+        let is_awaited = self.lane().is_cluster() && self.state.borrow_mut().slots.send_none_again();
+        self.ends_with_recovery.set(is_awaited);
+        if !is_awaited {
+            self.end(End::LeaseLost);
+        }
     }
 
     /// Does what is to be done about a group whose connection was lost, if there is one.
