@@ -195,6 +195,55 @@ fn a_group_whose_connection_to_its_node_is_lost_is_settled_by_its_marker() {
 }
 
 #[test]
+fn a_group_that_is_lost_because_another_node_takes_its_users_login_back_is_settled_by_its_marker() {
+    for (atomic, arrives) in [("transaction", true), ("guarded", true), ("transaction", false)] {
+        let nodes = Nodes::start(2, false);
+        // Connections that are not the client's lead to the first of them.
+        let (first, last) = if nodes.id(0) < nodes.id(1) { (0, 1) } else { (1, 0) };
+        let chaos = Chaos::before(nodes.servers[last].port());
+        assert_eq!(nodes.servers[last].ask(&format!("CONFIG SET cluster-announce-port {}", chaos.port())), "+OK\r\n");
+        let says_so = |server: &RedisServer| server.ask("CLUSTER SLOTS").contains(&format!(":{}\r\n", chaos.port()));
+        eventually("both say so", || nodes.servers.iter().all(says_so));
+        for server in &nodes.servers {
+            assert_eq!(server.ask("ACL SETUSER bob on >p ~* &* +@all"), "+OK\r\n");
+        }
+        let setup = Setup::before(1).cluster(&[nodes.servers[first].port()], TIMES).top("workers = 1");
+        let proxy = setup.rules(&resolving(atomic)).start();
+        let mut bob = proxy.wire();
+        assert_eq!(bob.ask("AUTH bob p"), "+OK\r\n");
+        let user = nodes.key_of(last, "u");
+        let group = [format!("INCR n:{{{user}}}"), format!("SADD s:{{{user}}} tag")];
+        let group: Vec<&str> = group.iter().map(String::as_str).collect();
+        assert_eq!(bob.pipeline(&group), [":1\r\n", ":1\r\n"]);
+        assert_eq!(bob.ask(&format!("GET {}", nodes.key_of(first, "k"))), "$-1\r\n");
+        match arrives {
+            true => chaos.down(Way::Stop(0)),
+            false => chaos.up(Way::Hold),
+        }
+        bob.send(&requests(&group));
+        assert_eq!(proxy.wire().ask(&format!("GET {}", nodes.key_of(first, "k"))), "$-1\r\n");
+        let counted = || nodes.servers[last].ask(&format!("GET n:{{{user}}}"));
+        let count = if arrives { "$1\r\n2\r\n" } else { "$1\r\n1\r\n" };
+        eventually("the group has run, or is on its way", || counted() == count);
+        assert_eq!(nodes.servers[first].ask("ACL DELUSER bob"), ":1\r\n");
+        let told = if arrives {
+            "-COMMITTED group count was applied, its replies were lost\r\n"
+        } else {
+            // As somebody else it may not go out.
+            "-EXECABORT Transaction discarded because of previous errors. respguard: group count was not applied: the connection \
+             to the server was lost before the reply, and it is not sent again: the connection of its client is gone\r\n"
+        };
+        let replies: Vec<String> = bob.replies(2).iter().map(|reply| text(reply)).collect();
+        assert_eq!(replies, [told; 2], "{atomic}");
+        assert_eq!(text(&bob.until_closed()), "");
+        chaos.up(Way::Pass);
+        assert_eq!(counted(), count, "it ran once, or not at all");
+        assert_eq!(proxy.metric("respguard_out_of_sync_total", &[]), 0.0);
+        assert_eq!(proxy.metric("respguard_violations_total", &[("kind", "unknown_outcome")]), 0.0);
+    }
+}
+
+#[test]
 fn after_a_failover_the_next_primary_is_asked() {
     let mut nodes = Nodes::start(3, true);
     let setup = Setup::before(1).cluster(&nodes.ports(), TIMES).top("workers = 1");

@@ -161,7 +161,7 @@ impl Connection {
         self.lease.orphan();
         self.drop_lease();
         if lasting || subscribed {
-            self.exchange.end(End::LeaseLost);
+            self.exchange.end_with_recovery();
             return;
         }
         self.input.cutting.lose();

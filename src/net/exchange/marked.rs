@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use super::send::{Marked, Sending};
-use super::{Exchange, State};
+use super::{End, Exchange, State};
 use crate::net::clock;
 use crate::net::upstream::Recipient;
 use crate::net::upstream::connection::Phase;
@@ -73,6 +73,16 @@ impl Exchange {
         self.conclude(state);
     }
 
+    /// The client's lease is lost with what it held, and it cannot go on. Before a cluster, where it has one for all that it does,
+    /// it is told first what is being found out about its groups.
+    pub fn end_with_recovery(&self) {
+        let is_awaited = self.lane().is_cluster() && self.state.borrow_mut().slots.send_none_again();
+        self.ends_with_recovery.set(is_awaited);
+        if !is_awaited {
+            self.end(End::LeaseLost);
+        }
+    }
+
     /// Does what is to be done about a group whose connection was lost, if there is one.
     pub(super) fn go_on(&self) {
         if !self.state.borrow_mut().slots.has_recovery() {
@@ -84,14 +94,18 @@ impl Exchange {
         clock::tick();
         let now = clock::now();
         let mut state = self.state.borrow_mut();
+        // A connection that the client had alone does not come back. Before a cluster it is all that says who the client is.
+        let is_gone = lost_on.phase() == Phase::Closed;
+        if is_gone && self.lane().is_cluster() {
+            state.slots.send_none_again();
+        }
         let mut budget = self.context.retries.budget(now);
         let recovery = self.resolve(&mut state, |slots, client| slots.recovery(now, &mut budget, client));
         drop(budget);
         self.conclude(&mut state);
         let Some(recovery) = recovery else { return };
         let who: Rc<dyn Recipient> = who;
-        // A connection that the client had alone does not come back.
-        let link = if lost_on.phase() == Phase::Closed { self.lane().shared() } else { lost_on };
+        let link = if is_gone { self.lane().shared() } else { lost_on };
         if !link.send_first(who, &recovery.request, recovery.owed, Times::until(recovery.read_at, recovery.deadline)) {
             self.fault_in(&mut state, recovery.owed, Fault::Unavailable);
         }

@@ -93,6 +93,8 @@ pub struct Exchange {
     own_asked: Lazy<RefCell<Vec<oneshot::Sender<Option<i64>>>>>,
     /// The lease has ended by itself.
     pub lost_lease: Cell<bool>,
+    /// The same, and its client is told first what is being found out about its groups.
+    ends_with_recovery: Cell<bool>,
     /// What is known of how large the client's replies are.
     pub bulk: Bulk,
     follow_ups: FollowUps,
@@ -161,6 +163,7 @@ impl Exchange {
             marked: Cell::new(false),
             own_asked: Lazy::default(),
             lost_lease: Cell::new(false),
+            ends_with_recovery: Cell::new(false),
             bulk: Bulk::default(),
             follow_ups: FollowUps::default(),
             unpacks: Cell::new(false),

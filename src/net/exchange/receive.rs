@@ -256,6 +256,9 @@ impl Recipient for Exchange {
             _ if self.task.wants_room() && self.has_room() => self.wake(),
             _ => {}
         }
+        if self.ends_with_recovery.get() {
+            self.end_with_recovery();
+        }
     }
 
     fn behind_for(&self) -> Option<Duration> {

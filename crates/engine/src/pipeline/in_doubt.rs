@@ -51,6 +51,8 @@ pub struct InDoubt {
     deadline: Instant,
     /// It has been sent again.
     pub(super) is_again: bool,
+    /// False once it would go out over the connection of somebody else.
+    pub(super) may_go_again: bool,
     /// The connection that it was sent on last, once that is lost.
     orphan: Option<OrphanedConnection>,
     pub(super) stage: Stage,
@@ -101,7 +103,7 @@ pub(super) enum Next {
 impl InDoubt {
     /// For a group that is sent now as `request`, which holds the command that sets the marker.
     pub fn new(marker: Vec<u8>, request: Vec<u8>, read_at: Instant, deadline: Instant) -> InDoubt {
-        InDoubt { marker, request, read_at, deadline, is_again: false, orphan: None, stage: Stage::Sent }
+        InDoubt { marker, request, read_at, deadline, is_again: false, may_go_again: true, orphan: None, stage: Stage::Sent }
     }
 
     pub(super) fn times(&self) -> (Instant, Instant) {
@@ -132,6 +134,7 @@ impl InDoubt {
                 Next::Send(request)
             }
             Stage::Absent if now >= self.deadline => Next::End("its deadline has passed"),
+            Stage::Absent if !self.may_go_again => Next::End("the connection of its client is gone"),
             Stage::Absent if self.request.is_empty() => Next::End("it is too long to be kept for that"),
             Stage::Absent if !budget.withdraw(1, now) => {
                 found.push(Finding::RetryRefused);

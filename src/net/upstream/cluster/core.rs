@@ -140,10 +140,27 @@ impl Core {
         lease.ok()
     }
 
-    /// The server takes its user no more.
+    /// The server takes its user no more. All that is under way is lost with it, and of each group it is known over which
+    /// connection: whether it has run can be found out.
     pub(super) fn close(&self) {
-        self.state.borrow_mut().is_closed = true;
+        let state = &mut *self.state.borrow_mut();
+        if !state.is_closed {
+            state.queue_simple();
+            self.note_lost_groups(state);
+            state.lose_all();
+            state.is_closed = true;
+        }
         self.wake();
+    }
+
+    fn note_lost_groups(&self, state: &State) {
+        for entry in &state.queue {
+            if let Kind::Atomic(atomic) = &entry.kind
+                && let Some((connection, node)) = atomic.orphan.as_ref().zip(entry.sent_to.as_ref())
+            {
+                self.nodes.lost.note(connection, node);
+            }
+        }
     }
 
     /// The client has gone.

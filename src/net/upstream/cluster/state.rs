@@ -275,6 +275,20 @@ impl State {
         }
     }
 
+    /// Nothing of what is under way is answered any more. A reply that has left in part, or has as many frames as its client has
+    /// subscriptions, ends where the connection does, and so do all behind it.
+    pub(super) fn lose_all(&mut self) {
+        if self.queue.front().is_some_and(|entry| entry.begun) {
+            return;
+        }
+        let one_by_one = self.queue.iter_mut().take_while(|entry| !matches!(entry.kind, Kind::Subscribe(_)));
+        for entry in one_by_one.filter(|entry| !entry.is_over()) {
+            let is_unsent = entry.phase == Phase::Waiting && matches!(entry.kind, Kind::Single | Kind::Atomic(_));
+            entry.phase = Phase::Failed(if is_unsent { Fault::Unavailable } else { Fault::Lost });
+        }
+        self.advance();
+    }
+
     /// A node has answered the first.
     pub(super) fn note_answer(&mut self) {
         self.answered_at = Self::now();

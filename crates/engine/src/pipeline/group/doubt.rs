@@ -56,6 +56,13 @@ impl WrappedGroup {
         }
     }
 
+    /// Only what has become of it is found out.
+    pub(in super::super) fn keep_from_going_again(&mut self) {
+        if let Some(in_doubt) = self.in_doubt.as_mut() {
+            in_doubt.may_go_again = false;
+        }
+    }
+
     pub(in super::super) fn next_recovery(
         &mut self,
         now: Instant,

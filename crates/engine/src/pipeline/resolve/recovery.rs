@@ -21,6 +21,20 @@ impl Sequencer {
         self.next_in_doubt().is_some()
     }
 
+    /// The client's own connection, with who it was there, is gone for good: of groups in doubt it is found out whether they
+    /// were applied, but none goes out again. True when there are any.
+    pub fn send_none_again(&mut self) -> bool {
+        let mut any = false;
+        for at in 0..self.rare.marked.len() {
+            let Some(seq) = self.rare.marked.get(at).copied() else { break };
+            if let Some(slot) = self.group(seq).filter(|slot| slot.group.is_in_doubt() || slot.group.has_recovery()) {
+                slot.group.keep_from_going_again();
+                any = true;
+            }
+        }
+        any
+    }
+
     fn next_in_doubt(&mut self) -> Option<Seq> {
         (0..self.rare.marked.len()).find_map(|at| {
             let seq = *self.rare.marked.get(at)?;
