@@ -156,3 +156,32 @@ fn what_has_a_connection_to_itself_does_not_wait_for_ever_at_a_primary_that_hang
     assert!(text(&blocked.reply()).ends_with("$1\r\nv\r\n"));
     nodes.servers[0].resume();
 }
+
+/// A primary that the others cannot reach may still answer the proxy: what it acknowledges is lost once it is replaced.
+#[test]
+fn while_a_node_suspects_another_it_is_asked_often() {
+    let nodes = Nodes::start(3, false);
+    let _proxy = before(&nodes);
+    let questions = || {
+        let stats = nodes.servers[1].ask("INFO commandstats");
+        let line = stats.lines().find(|line| line.starts_with("cmdstat_cluster|slots:")).expect("it was asked").to_owned();
+        line.split(['=', ',']).nth(1).expect("a number").parse::<u32>().expect("a number")
+    };
+    // Nobody sends anything to it.
+    nodes.servers[0].pause();
+    eventually("it is suspected", || {
+        let info = nodes.servers[1].ask("CLUSTER INFO");
+        !info.contains("cluster_slots_pfail:0") || !info.contains("cluster_slots_fail:0")
+    });
+    eventually("the others are asked often", || {
+        let before = questions();
+        std::thread::sleep(Duration::from_millis(900));
+        questions() - before >= 4
+    });
+    nodes.servers[0].resume();
+    eventually("and not for ever", || {
+        let before = questions();
+        std::thread::sleep(Duration::from_millis(900));
+        questions() - before <= 2
+    });
+}
