@@ -91,6 +91,20 @@ fn what_has_waited_for_what_is_new_in_a_stream_is_not_asked_anew() {
     assert!(told.starts_with("-TIMEOUT respguard: outcome of XREAD unknown"), "{told}");
 }
 
+#[test]
+fn what_blocks_waits_on_at_the_next_primary_after_a_planned_failover() {
+    let nodes = Nodes::start(3, true);
+    let proxy = before(&nodes);
+    let (mut wire, mut other) = (proxy.wire(), proxy.wire());
+    let list = nodes.key_of(0, "list");
+    wire.send_line(&format!("BLPOP {list} 60"));
+    eventually("it blocks", || nodes.servers[0].info("clients", "blocked_clients") == 1);
+    fail_over(&nodes);
+    eventually("it blocks there", || nodes.servers[3].info("clients", "blocked_clients") == 1);
+    assert_eq!(other.ask(&format!("RPUSH {list} v")), ":1\r\n");
+    assert_eq!(text(&wire.reply()), format!("*2\r\n${}\r\n{list}\r\n$1\r\nv\r\n", list.len()));
+}
+
 /// A node that hangs closes nothing and says nothing: only by asking the others can it be found out that it was replaced.
 #[test]
 fn that_a_primary_hangs_and_was_replaced_is_found_out_soon() {
