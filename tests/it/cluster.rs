@@ -512,6 +512,36 @@ fn what_is_wrong_with_a_cluster_is_said_by_name() {
 }
 
 #[test]
+fn check_says_what_the_user_for_the_proxys_own_questions_may_not_ask() {
+    let nodes = Nodes::start(1, false);
+    let own = nodes.ports()[0];
+    let file = tempfile::tempdir().expect("a folder");
+    let [path, secret] = ["respguard.toml", "secret"].map(|name| file.path().join(name));
+    let toml = format!(
+        "[upstream]\ncluster = [\"127.0.0.1:{own}\"]\nprobe = {{ username = \"asks\", password_file = {secret:?} }}\n\
+         [admin]\naddress = \"127.0.0.1:0\"\n"
+    );
+    std::fs::write(&path, toml).expect("a file");
+    let checked = |password: &str, rights: &str| {
+        nodes.servers[0].ask(&format!("ACL SETUSER asks reset on >right +cluster|slots +cluster|info {rights}"));
+        std::fs::write(&secret, password).expect("a file");
+        let output = command().args(["check", "--connect", "--config"]).arg(&path).output().expect("it runs");
+        (output.status.code(), text(&[output.stdout, output.stderr].concat()))
+    };
+    let all = ["+info", "+command", "+client", "+ping", "+multi", "+exec"];
+    let (ended, said) = checked("right", &all.join(" "));
+    assert!(ended == Some(0) && !said.contains("probe"), "{ended:?} {said}");
+    for missing in all {
+        let rights = all.iter().filter(|right| **right != missing).copied().collect::<Vec<_>>().join(" ");
+        let (ended, said) = checked("right", &rights);
+        let is_told = said.contains(&format!("127.0.0.1:{own}: the user of [upstream] probe lacks a right: NOPERM"));
+        assert!(ended == Some(1) && is_told && said.contains(&missing[1..]), "{missing}: {ended:?} {said}");
+    }
+    let (ended, said) = checked("wrong", &all.join(" "));
+    assert!(ended == Some(1) && said.contains("(with the credentials of [upstream] probe)"), "{ended:?} {said}");
+}
+
+#[test]
 fn a_script_that_does_not_end_is_killed_from_another_client() {
     let nodes = Nodes::start(3, false);
     let proxy = Setup::before(1).cluster(&nodes.ports(), "request_timeout_ms = 1500\n").top("workers = 1").start();
