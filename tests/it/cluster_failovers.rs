@@ -128,10 +128,10 @@ fn that_a_primary_hangs_and_was_replaced_is_found_out_soon() {
     wire.send_line(&format!("SET {hung} 2"));
     std::thread::sleep(Duration::from_millis(400));
     let (asked, since) = (questions(), Instant::now());
-    std::thread::sleep(Duration::from_millis(400));
+    std::thread::sleep(Duration::from_millis(900));
     // In so short a time a node is asked once where nobody doubts.
     let asked = questions() - asked;
-    assert!(asked >= 3, "{asked} questions in {:?}", since.elapsed());
+    assert!(asked >= 4, "{asked} questions in {:?}", since.elapsed());
     next.send_line(&format!("SET {hung} 3"));
     eventually("the replica has taken its place", || replica.ask(&format!("SET {hung} 0")) == "+OK\r\n");
     let since = Instant::now();
@@ -139,7 +139,7 @@ fn that_a_primary_hangs_and_was_replaced_is_found_out_soon() {
     let reply = text(&next.reply());
     assert!(reply == "+OK\r\n" || reply.starts_with("-TIMEOUT "), "{reply}");
     assert_eq!(wire.ask(&format!("SET {hung} 4")), "+OK\r\n");
-    assert!(since.elapsed() < Duration::from_secs(1), "{:?} after the replica took writes", since.elapsed());
+    assert!(since.elapsed() < Duration::from_secs(3), "{:?} after the replica took writes", since.elapsed());
     nodes.servers[0].resume();
     // It was not asked over a new connection each time.
     let connections = connections() - before_it_hung;
