@@ -3,6 +3,9 @@
 use std::fmt::Write;
 use std::time::Duration;
 
+use bytes::BytesMut;
+use tokio::io::AsyncWriteExt;
+
 use super::surveying::absent;
 use super::topology::sentinels;
 use super::{security, upstream_settings};
@@ -11,22 +14,28 @@ use crate::net::address::Address;
 use crate::net::cluster;
 use crate::net::cluster::SessionError;
 use crate::net::cluster::watch::resolve;
+use crate::net::frames::Frames;
 use crate::net::sentinel::Sentinels;
 use crate::net::sentinel::session::Session;
 use crate::net::sentinel::watch::ask_role;
 use crate::net::topology::{Primary, View};
 use crate::net::upstream::Settings;
-use crate::net::upstream::connect::OpenError;
+use crate::net::upstream::connect::{OpenError, open};
 use crate::net::upstream::survey::survey;
 use respguard_engine::command::Table;
-use respguard_engine::link::handshake::Step;
+use respguard_engine::link::handshake::ConnectParams;
 use respguard_engine::policy::Policy;
 use respguard_engine::route::assignment::Assignment;
 use respguard_engine::route::sentinel::{Report, Role};
 use respguard_engine::route::slots::SLOTS;
+use respguard_resp::{encode, value};
 
 /// How long a node is waited for where only something is to be shown.
 const WAIT: Duration = Duration::from_millis(500);
+
+/// What the proxy asks servers by itself, beside what it has asked here before (docs/cluster.md, docs/sentinel.md).
+const OWN_QUESTIONS: [&[&[u8]]; 6] =
+    [&[b"INFO", b"server"], &[b"COMMAND", b"COUNT"], &[b"CLIENT", b"ID"], &[b"PING"], &[b"MULTI"], &[b"EXEC"]];
 
 /// What was found, a line for each thing, and whether the proxy could serve.
 #[derive(Debug, Default)]
@@ -87,7 +96,7 @@ async fn ask_server(settings: &Settings, address: &Address, policy: &Policy, rea
     match ask_role(settings, address).await {
         Ok(Role::Primary) => {
             reached.line(format_args!("{address} is the primary"));
-            ask_commands(settings, address, policy, reached).await
+            ask_rights(settings, address, reached).await & ask_commands(settings, address, policy, reached).await
         }
         Ok(Role::Replica) => {
             reached.line(format_args!("{address} is a replica: it takes no writes"));
@@ -97,37 +106,68 @@ async fn ask_server(settings: &Settings, address: &Address, policy: &Policy, rea
             reached.line(format_args!(
                 "{address} answers, but does not say whether it is the primary ({why}): see [upstream] probe"
             ));
-            ask_commands(settings, address, policy, reached).await
+            // Where it is meant to ask, it may not.
+            let is_good = settings.probe.is_none();
+            is_good & ask_rights(settings, address, reached).await & ask_commands(settings, address, policy, reached).await
         }
         Err(error) => {
             let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}")).unwrap_or_default();
-            let whose = if is_login(&error) { format!("the login of {}: ", own_user(settings)) } else { String::new() };
-            reached.line(format_args!("{whose}{error}{cause}"));
+            reached.line(format_args!("{error}{cause}{}", whose(settings, &error)));
             false
         }
     }
 }
 
-/// The server does not take the proxy's password.
-fn is_login(error: &OpenError) -> bool {
-    matches!(error, OpenError::Refused { refusal, .. } if refusal.step == Step::Auth)
+/// Where two users log in, which of them was refused.
+fn whose(settings: &Settings, error: &OpenError) -> &'static str {
+    match error {
+        OpenError::Refused { .. } if settings.probe.is_some() => " (with the credentials of [upstream] probe)",
+        _ => "",
+    }
 }
 
-/// Which section of the configuration says who the proxy itself is.
-fn own_user(settings: &Settings) -> &'static str {
-    if settings.probe.is_some() { "[upstream] probe" } else { "[upstream]" }
+/// Whether the users that the proxy logs in as may: the one of `probe` has questions to ask, and the other one clients.
+async fn ask_rights(settings: &Settings, address: &Address, reached: &mut Reached) -> bool {
+    let (Some(probe), view) = (&settings.probe, View::of(address.clone())) else { return true };
+    let mut is_good = true;
+    if let Some(login) = &settings.login {
+        let params = ConnectParams { login: Some(login.clone()), ..ConnectParams::default() };
+        if let Err(error) = open(settings, &view, &params, &[]).await {
+            reached.line(format_args!("{error} (with the credentials of [upstream])"));
+            is_good = false;
+        }
+    }
+    let params = ConnectParams { login: Some(probe.clone()), ..ConnectParams::default() };
+    // That it cannot be opened was said.
+    let Ok((mut stream, _)) = open(settings, &view, &params, &[]).await else { return false };
+    let mut frames = Frames::behind(BytesMut::new(), usize::MAX);
+    for words in OWN_QUESTIONS {
+        let asked = async {
+            stream.write_all(&encode::request_frame(words)).await?;
+            stream.flush().await?;
+            frames.next::<std::io::Error>(&mut stream).await
+        };
+        let Ok(Ok(reply)) = tokio::time::timeout(settings.connect_timeout, asked).await else { return false };
+        if !value::is_error(&reply) {
+            continue;
+        }
+        // Who may not EXEC is told so within the reply of a transaction that is discarded.
+        let text = String::from_utf8_lossy(value::error_text(&reply)).into_owned();
+        if let Some(at) = text.find("NOPERM") {
+            let why = &text[at..];
+            reached.line(format_args!("{address}: the user of [upstream] probe lacks a right: {why}"));
+            is_good = false;
+        }
+    }
+    is_good
 }
 
 async fn ask_cluster(seeds: &[Address], settings: &Settings, reached: &mut Reached) {
     let (mut told, mut is_all_good) = (Vec::new(), true);
     for address in seeds {
-        let asked = async {
-            let mut session = cluster::Session::open(settings, address, settings.connect_timeout).await?;
-            let assignment = session.ask().await?;
-            Ok::<_, SessionError>((assignment, session.denied().await?))
-        };
+        let asked = async { cluster::Session::open(settings, address, settings.connect_timeout).await?.ask().await };
         match asked.await {
-            Ok((assignment, denied)) => {
+            Ok(assignment) => {
                 let (primaries, epoch) = (assignment.shards.len(), assignment.epoch);
                 reached.line(format_args!("node {address} knows {primaries} primaries, epoch {epoch}"));
                 if !assignment.is_ok {
@@ -136,17 +176,15 @@ async fn ask_cluster(seeds: &[Address], settings: &Settings, reached: &mut Reach
                     ));
                     is_all_good = false;
                 }
-                if !denied.is_empty() {
-                    let (denied, whose) = (denied.join(", "), own_user(settings));
-                    reached.line(format_args!("node {address}: the user of {whose} may not run {denied}, which the proxy needs"));
-                    is_all_good = false;
-                }
                 told.push(resolve(address, assignment));
+                is_all_good &= ask_rights(settings, address, reached).await;
             }
             Err(error) => {
-                let is_login = matches!(&error, SessionError::Open(error) if is_login(error));
-                let whose = if is_login { format!(", the login of {}", own_user(settings)) } else { String::new() };
-                reached.line(format_args!("node {address}{whose}: {error}"));
+                let whose = match &error {
+                    SessionError::Open(error) => whose(settings, error),
+                    _ => "",
+                };
+                reached.line(format_args!("node {address}: {error}{whose}"));
                 is_all_good = false;
             }
         }

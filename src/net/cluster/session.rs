@@ -19,18 +19,6 @@ use respguard_resp::scan::ScanError;
 /// No answer is longer.
 const ANSWER_BYTES_MAX: usize = 16 * 1024 * 1024;
 
-/// What the proxy asks for itself beside that, with what stands for it here.
-const OWN_COMMANDS: [(&str, &[u8]); 6] = [
-    ("INFO", b"*2\r\n$4\r\nINFO\r\n$6\r\nserver\r\n"),
-    ("COMMAND", b"*2\r\n$7\r\nCOMMAND\r\n$5\r\nCOUNT\r\n"),
-    ("CLIENT", b"*2\r\n$6\r\nCLIENT\r\n$2\r\nID\r\n"),
-    ("PING", b"*1\r\n$4\r\nPING\r\n"),
-    ("MULTI", b"*1\r\n$5\r\nMULTI\r\n"),
-    ("EXEC", b"*1\r\n$4\r\nEXEC\r\n"),
-];
-/// The user may not run the command (<https://redis.io/docs/latest/operate/oss_and_stack/management/security/acl/>).
-const NOPERM: &[u8] = b"NOPERM ";
-
 /// Why a node does not say who serves what.
 #[derive(Debug, thiserror::Error)]
 pub enum SessionError {
@@ -72,28 +60,6 @@ impl Session {
     pub async fn ask(&mut self) -> Result<Assignment, SessionError> {
         let longest = self.longest;
         tokio::time::timeout(longest, self.talk()).await.map_err(|_| SessionError::Timeout(longest))?
-    }
-
-    /// Which of the commands that the proxy runs for itself its user may not run.
-    ///
-    /// # Errors
-    /// The node does not answer.
-    pub async fn denied(&mut self) -> Result<Vec<&'static str>, SessionError> {
-        let longest = self.longest;
-        tokio::time::timeout(longest, self.try_all()).await.map_err(|_| SessionError::Timeout(longest))?
-    }
-
-    async fn try_all(&mut self) -> Result<Vec<&'static str>, SessionError> {
-        let (mut denied, mut frames) = (Vec::new(), Frames::behind(BytesMut::new(), ANSWER_BYTES_MAX));
-        for (name, request) in OWN_COMMANDS {
-            self.stream.write_all(request).await?;
-            self.stream.flush().await?;
-            let reply = frames.next::<SessionError>(&mut self.stream).await?;
-            // EXEC says it behind that the transaction is discarded.
-            let is_denied = reply.first() == Some(&b'-') && reply.windows(NOPERM.len()).any(|text| text == NOPERM);
-            denied.extend(is_denied.then_some(name));
-        }
-        Ok(denied)
     }
 
     async fn talk(&mut self) -> Result<Assignment, SessionError> {

@@ -18,9 +18,11 @@ use respguard_engine::route::assignment::Assignment;
 use respguard_engine::route::slots::SLOTS;
 
 /// How often the nodes are asked that nobody doubts.
-const PERIOD: Duration = Duration::from_secs(2);
-/// The same while slots have no owner, or the node that stands for all is not there.
+const PERIOD: Duration = Duration::from_secs(1);
+/// The same while slots have no owner, the node that stands for all is not there, or a node suspects a primary.
 const PERIOD_OF_NEED: Duration = Duration::from_millis(100);
+/// A primary that has been suspected for so long and was not replaced is not likely to be.
+const SUSPICION_MAX: Duration = Duration::from_secs(60);
 /// Between two questions at least.
 const PAUSE: Duration = Duration::from_millis(20);
 /// How long is waited for the others once a node has answered; later answers are taken when they come.
@@ -44,6 +46,8 @@ pub struct Watch {
     /// Who was asked and has not answered yet: nobody is asked twice at a time.
     asked: BTreeSet<String>,
     round: Round,
+    /// Since when a node suspects a primary.
+    suspected_since: Option<Instant>,
     /// No node serves anything, by their own word.
     is_down: bool,
     /// What was told last of each node whose last answer was none.
@@ -71,8 +75,22 @@ impl Watch {
         slot_map_publisher: SlotMapPublisher,
         primary_publisher: PrimaryPublisher,
     ) -> Watch {
-        let (sessions, replicas, asking, asked, round, is_down, told) = Default::default();
-        Watch { seeds, settings, slot_map_publisher, primary_publisher, sessions, replicas, asking, asked, round, is_down, told }
+        let (sessions, replicas, asking, asked, round) = Default::default();
+        let (suspected_since, is_down, told) = Default::default();
+        Watch {
+            seeds,
+            settings,
+            slot_map_publisher,
+            primary_publisher,
+            sessions,
+            replicas,
+            asking,
+            asked,
+            round,
+            suspected_since,
+            is_down,
+            told,
+        }
     }
 
     /// Never returns. Dropping the future ends all connections.
@@ -81,7 +99,8 @@ impl Watch {
             self.look().await;
             let is_whole = self.slot_map_publisher.current().served() == SLOTS && self.is_represented();
             tokio::time::sleep(PAUSE).await;
-            let until = Instant::now() + if is_whole { PERIOD } else { PERIOD_OF_NEED };
+            let is_suspected = self.suspected_since.is_some_and(|since| since.elapsed() < SUSPICION_MAX);
+            let until = Instant::now() + if is_whole && !is_suspected { PERIOD } else { PERIOD_OF_NEED };
             loop {
                 tokio::select! {
                     biased;
@@ -187,6 +206,8 @@ impl Watch {
         let before = self.slot_map_publisher.current();
         let answers = self.round.answers.clone();
         let answering: Vec<Address> = answers.iter().map(|(address, _)| address.clone()).collect();
+        let is_suspected = answers.iter().any(|(_, said)| said.suspects);
+        self.suspected_since = is_suspected.then(|| self.suspected_since.unwrap_or_else(Instant::now));
         let down: Vec<Address> = answers.iter().filter(|(_, said)| !said.is_ok).map(|(address, _)| address.clone()).collect();
         // A node that does not know where it is reached means the address at which it was asked.
         let resolved = answers.into_iter().map(|(address, assignment)| resolve(&address, assignment)).collect();

@@ -28,6 +28,8 @@ pub struct Assignment {
     pub epoch: u64,
     /// The node takes its cluster to be able to serve.
     pub is_ok: bool,
+    /// It suspects that nodes which serve slots have failed, or knows it: others may be about to take their place.
+    pub suspects: bool,
     /// By address.
     pub shards: Vec<Shard>,
     /// Hosts and ports of those that may take a primary's place.
@@ -77,7 +79,10 @@ impl Assignment {
         shards.sort_unstable();
         replicas.sort_unstable();
         replicas.dedup();
-        Ok(Assignment { epoch: epoch.unwrap_or(0), is_ok: field(b"cluster_state") == Some(b"ok"), shards, replicas })
+        let is_some = |name| field(name).is_some_and(|number| number != b"0");
+        let suspects = is_some(b"cluster_slots_pfail") || is_some(b"cluster_slots_fail");
+        let is_ok = field(b"cluster_state") == Some(b"ok");
+        Ok(Assignment { epoch: epoch.unwrap_or(0), is_ok, suspects, shards, replicas })
     }
 
     /// The one of several that counts: of the newest epoch; of these what most say; of these the first.
@@ -137,6 +142,17 @@ mod tests {
         assert_eq!((told.epoch, told.is_ok), (3, true));
         let ranges: Vec<_> = told.shards.iter().map(|shard| (&*shard.host, shard.ranges.clone())).collect();
         assert_eq!(ranges, [("a", vec![(0, 9), (21, 16383)]), ("b", vec![(10, 20)])]);
+    }
+
+    #[test]
+    fn a_node_says_whether_it_suspects_others() {
+        let suspects = |more: &str| {
+            let text = format!("cluster_state:ok\r\ncluster_slots_ok:16384\r\n{more}cluster_current_epoch:1\r\n");
+            let info = format!("${}\r\n{text}\r\n", text.len());
+            Assignment::read(b"*0\r\n", info.as_bytes()).expect("readable").suspects
+        };
+        assert!(!suspects("") && !suspects("cluster_slots_pfail:0\r\ncluster_slots_fail:0\r\n"));
+        assert!(suspects("cluster_slots_pfail:1\r\ncluster_slots_fail:0\r\n") && suspects("cluster_slots_fail:5461\r\n"));
     }
 
     #[test]

@@ -19,6 +19,9 @@ use respguard_engine::pipeline::finding::Fault;
 use respguard_engine::pipeline::reading::Part;
 use respguard_engine::route::redirect::Redirect;
 
+/// The servers' own text to whoever is blocked when they become a replica.
+const DEMOTED: &[u8] = b"-UNBLOCKED force unblock from blocking operation, instance state changed (master -> replica?)\r\n";
+
 /// What is to be done about a redirect.
 pub(super) enum NextStep {
     /// To the node that the slot is known to be at.
@@ -123,6 +126,12 @@ impl Core {
             let step = self.follow(&redirect, slot, from.as_ref());
             self.again(state, place, step);
             return;
+        }
+        let entry = &state.queue[place];
+        if matches!(entry.kind, Kind::Blocking(_)) && !entry.is_read && part.first && part.last && piece == DEMOTED {
+            // The node has become a replica. Nothing was taken: it waits on where its slot is.
+            self.nodes.doubt(clock::now());
+            return self.again(state, place, NextStep::Owner);
         }
         if part.first && part.last && piece.first() == Some(&b'-') && self.loads_for(state, place, piece) {
             let step = NextStep::Owner;
