@@ -23,8 +23,10 @@ const PERIOD: Duration = Duration::from_secs(1);
 const PERIOD_OF_NEED: Duration = Duration::from_millis(100);
 /// A primary that has been suspected for so long and was not replaced is not likely to be.
 const SUSPICION_MAX: Duration = Duration::from_secs(60);
-/// Between two questions at least.
+/// Between two questions at least,
 const PAUSE: Duration = Duration::from_millis(20);
+/// and for each node that is asked so much: of a large cluster the answers are long, and many.
+const PAUSE_PER_NODE: Duration = Duration::from_millis(2);
 /// How long is waited for the others once a node has answered; later answers are taken when they come.
 const GRACE: Duration = Duration::from_millis(30);
 /// And for the first of them.
@@ -98,7 +100,7 @@ impl Watch {
         loop {
             self.look().await;
             let is_whole = self.slot_map_publisher.current().served() == SLOTS && self.is_represented();
-            tokio::time::sleep(PAUSE).await;
+            tokio::time::sleep(pause(self.addresses().len())).await;
             let is_suspected = self.suspected_since.is_some_and(|since| since.elapsed() < SUSPICION_MAX);
             let until = Instant::now() + if is_whole && !is_suspected { PERIOD } else { PERIOD_OF_NEED };
             loop {
@@ -290,6 +292,11 @@ pub fn resolve(asked: &Address, mut assignment: Assignment) -> Assignment {
     assignment
 }
 
+/// How long nodes are left alone that so many are asked with.
+fn pause(nodes: usize) -> Duration {
+    PAUSE.max(PAUSE_PER_NODE * u32::try_from(nodes).unwrap_or(u32::MAX))
+}
+
 async fn ask(settings: Settings, address: Address, session: Option<Session>) -> Answered {
     let longest = ANSWER_TIMEOUT.min(settings.connect_timeout);
     let since = Instant::now();
@@ -306,4 +313,14 @@ async fn ask(settings: Settings, address: Address, session: Option<Session>) -> 
     };
     let answered = asked.await;
     (address, answered)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_more_nodes_there_are_the_longer_each_is_left_alone() {
+        assert_eq!([1, 10, 11, 200].map(pause), [PAUSE, PAUSE, 11 * PAUSE_PER_NODE, Duration::from_millis(400)]);
+    }
 }
