@@ -36,13 +36,19 @@ impl Link {
             return false;
         }
         let mut state = self.state.borrow_mut();
-        let mut bytes = 0;
-        for part in parts {
-            state.out.extend_from_slice(part);
-            bytes += part.len();
-        }
+        let goes_at_once = self.goes_at_once(&state);
+        let bytes = parts.iter().map(|part| part.len()).sum();
+        parts.iter().for_each(|part| state.out.extend_from_slice(part));
         state.inflight.push(recipient, owed, bytes, times.read_at, self.own_time(times.deadline));
-        if !self.write_at_once(state, bytes, None) {
+        if goes_at_once {
+            let mut requests = std::mem::take(&mut state.out);
+            self.write_at_once(state, &requests, None);
+            requests.clear();
+            let state = &mut *self.state.borrow_mut();
+            debug_assert!(state.out.is_empty(), "nothing was queued meanwhile");
+            state.out = requests;
+            state.forget_written(false);
+        } else {
             self.wake();
         }
         true
@@ -64,15 +70,19 @@ impl Link {
             return false;
         }
         let mut state = self.state.borrow_mut();
-        let wire = requests.wire();
-        state.out.extend_from_slice(wire);
+        let (wire, goes_at_once) = (requests.wire(), self.goes_at_once(&state));
+        if !goes_at_once {
+            state.out.extend_from_slice(wire);
+        }
         state.inflight.push(recipient, owed, wire.len(), read_at, Some(self.held_up.own_time(deadline)));
         if are_reads && self.replays_reads() {
             state.inflight.mark_reads();
         } else if self.goes_again() {
             state.inflight.mark_single();
         }
-        if !self.write_at_once(state, wire.len(), Some(requests)) {
+        if goes_at_once {
+            self.write_at_once(state, wire, Some(requests));
+        } else {
             self.wake();
         }
         true
