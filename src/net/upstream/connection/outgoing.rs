@@ -49,9 +49,19 @@ impl Link {
             state.out = requests;
             state.forget_written(false);
         } else {
-            self.wake();
+            let is_at_work = state.inflight.len() > 1;
+            drop(state);
+            self.wake_to_write(is_at_work, owed);
         }
         true
+    }
+
+    /// Something was queued, for which this is `owed`: the task writes it, with what others queue before it runs.
+    ///
+    /// To each node of a cluster goes but a part of what a worker's clients send, and each write may wake the node. So while it
+    /// `is_at_work` anyway, a single request goes when the sockets have been looked at once more: others come with it.
+    fn wake_to_write(&self, is_at_work: bool, owed: Owed) {
+        if is_at_work && self.settings.is_node && owed.frames() == 1 { self.wake_after_look() } else { self.wake() }
     }
 
     /// Queues requests that mean nothing to each other and are owed one frame each; what becomes of them should the connection be
