@@ -283,6 +283,11 @@ impl State {
     #[cold]
     fn queue_all_simple(&mut self) {
         debug_assert!(self.queue.is_empty(), "what is not simple stands in the queue with all others");
+        for (nth, stream) in self.simple.streams().enumerate().rev() {
+            if let Some(stream) = self.streams.get(stream) {
+                stream.replies.queue_last(self.first + nth as u64);
+            }
+        }
         for (request, times) in self.simple.take(self.first) {
             let SimpleRequest { start, end, slot, stream, command, is_read } = request;
             let mut entry = Entry::single(times, command, start..end, slot, is_read);
