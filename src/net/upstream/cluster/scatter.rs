@@ -7,8 +7,7 @@ use std::time::Instant;
 use super::core::Core;
 use super::entry::{Entry, Kind};
 use super::pieces::{Collected, Piece, Pieces};
-use super::settings::NodeName;
-use super::state::State;
+use super::state::{State, note_written};
 use super::streams::{Stream, address};
 use crate::net::clock;
 use respguard_engine::link::owed::Owed;
@@ -109,8 +108,7 @@ impl Core {
         if !is_sent {
             self.not_sent(state, piece);
         } else if piece.writes {
-            let node = NodeName::clone(&stream.node);
-            state.note_written(&node);
+            note_written(&mut state.wrote, &stream.node);
         }
         is_sent
     }

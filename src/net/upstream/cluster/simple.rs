@@ -142,6 +142,18 @@ mod tests {
     }
 
     #[test]
+    fn where_a_client_always_has_some_under_way_answered_ones_make_room() {
+        let (times, mut simple) = (Times::at(Instant::now(), Duration::from_secs(1)), SimpleRequests::default());
+        send(&mut simple, 0, 10, times);
+        for round in 1..200 {
+            send(&mut simple, 10 * round, 10, times);
+            simple.pop_front(10, 10 * round);
+            assert_eq!((simple.len(), simple.start()), (10, Some(100 * round)));
+            assert!(simple.requests.len() <= ANSWERED_MAX + 20);
+        }
+    }
+
+    #[test]
     fn the_room_of_a_burst_goes() {
         let (times, mut simple) = (Times::at(Instant::now(), Duration::from_secs(1)), SimpleRequests::default());
         send(&mut simple, 0, 1000, times);

@@ -191,10 +191,7 @@ impl State {
 
     /// The client has written there.
     pub(super) fn note_written(&mut self, node: &NodeName) {
-        if !self.wrote.iter().any(|known| Rc::ptr_eq(known, node)) {
-            self.wrote.retain(|known| known != node);
-            self.wrote.push(NodeName::clone(node));
-        }
+        note_written(&mut self.wrote, node);
     }
 
     pub(super) fn kept_bytes(&self) -> usize {
@@ -384,5 +381,13 @@ impl State {
 
     pub(super) fn now() -> Instant {
         clock::now()
+    }
+}
+
+/// The client has written there, as it has to these.
+pub(super) fn note_written(wrote: &mut Vec<NodeName>, node: &NodeName) {
+    if !wrote.iter().any(|known| Rc::ptr_eq(known, node)) {
+        wrote.retain(|known| known != node);
+        wrote.push(NodeName::clone(node));
     }
 }

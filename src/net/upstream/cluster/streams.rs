@@ -438,6 +438,21 @@ mod tests {
     }
 
     #[test]
+    fn of_simple_requests_those_that_are_not_answered_can_stand_in_the_queue() {
+        let mut replies = Replies::default();
+        assert_eq!([(); 4].map(|()| replies.push_simple()), [Some(0), Some(1), Some(2), Some(3)]);
+        replies.answered(1);
+        replies.keep(b"+1\r\n+2\r\n", 2);
+        [27, 25, 22, 20].into_iter().for_each(|number| replies.queue_last(number));
+        assert_eq!([1, 2, 3].map(|count| replies.number(count)), [None, Some(25), Some(27)]);
+        assert_eq!((replies.push_simple(), replies.push(30)), (None, 4), "others are not answered");
+        replies.answered(4);
+        assert_eq!((replies.push_simple(), replies.is_done()), (Some(5), false));
+        replies.answered(5);
+        assert_eq!((replies.simple, replies.before), (0, 6));
+    }
+
+    #[test]
     fn what_will_not_be_answered_leaves_a_gap() {
         let mut replies = Replies::default();
         for number in 1..=4 {
