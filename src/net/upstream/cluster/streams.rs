@@ -438,7 +438,7 @@ mod tests {
     }
 
     #[test]
-    fn of_simple_requests_those_that_are_not_answered_can_stand_in_the_queue() {
+    fn simple_requests_that_are_not_answered_are_told_by_their_numbers_once_they_wait_in_the_queue() {
         let mut replies = Replies::default();
         assert_eq!([(); 4].map(|()| replies.push_simple()), [Some(0), Some(1), Some(2), Some(3)]);
         replies.answered(1);
