@@ -35,6 +35,13 @@ pub struct Command {
     inline: bool,
 }
 
+impl Command {
+    /// Where its bytes lie in the buffer.
+    pub fn wire(&self) -> Range<usize> {
+        self.start as usize..self.end as usize
+    }
+}
+
 /// A command that waits for the rest of its group while others have gone past it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Held {
@@ -227,6 +234,11 @@ impl Batch {
         self.commands[index].id
     }
 
+    /// These commands.
+    pub fn commands(&self, commands: Range<usize>) -> &[Command] {
+        &self.commands[commands]
+    }
+
     /// What these commands are.
     pub fn ids(&self, commands: Range<usize>) -> impl ExactSizeIterator<Item = CommandId> + DoubleEndedIterator + Clone {
         self.commands[commands].iter().map(|command| command.id)
@@ -274,7 +286,12 @@ impl Batch {
     /// One argument of the `index`-th command, empty where it has none at that place.
     #[inline]
     pub fn argument<'a>(&'a self, bytes: &'a [u8], index: usize, place: usize) -> &'a [u8] {
-        let command = &self.commands[index];
+        self.argument_of(&self.commands[index], bytes, place)
+    }
+
+    /// The same for a command of this batch.
+    #[inline]
+    pub fn argument_of<'a>(&'a self, command: &Command, bytes: &'a [u8], place: usize) -> &'a [u8] {
         if place >= command.spans as usize {
             return &[];
         }

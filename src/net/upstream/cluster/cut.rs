@@ -2,7 +2,7 @@
 
 use super::core::Core;
 use super::intake::Request;
-use super::pieces::Collected;
+use super::pieces::{Collected, Piece, Pieces};
 use super::simple::SimpleRequest;
 use super::state::State;
 use crate::net::upstream::commands::Commands;
@@ -37,30 +37,38 @@ impl Core {
     fn take_simple(&self, state: &mut State, table: &Table, bytes: &[u8], commands: &Commands<'_>) -> usize {
         let Commands { batch, bytes: all, ref range } = *commands;
         let (routes, times, map) = (self.nodes.routes(table), self.times(), self.nodes.map.borrow());
-        let mut pieces = self.nodes.pieces.take();
+        // What comes alone needs no piece.
+        let (is_alone, mut alone, mut pieces) = (range.len() == 1, None, Pieces::default());
+        if !is_alone {
+            pieces = self.nodes.pieces.take();
+        }
         let State { streams, simple, first, next, input_start, parsed, .. } = state;
         streams.note_changes(self.nodes.changes());
         let (begin, before) = (batch.wire(range.clone()).start, simple.len());
         let (written_at, mut taken, mut known) = (*input_start + *parsed as u64, 0, None::<SimpleCommand>);
-        for at in range.clone() {
-            let id = batch.id(at);
+        let deadline = Some(times.deadline);
+        for command in batch.commands(range.clone()) {
+            let id = command.id;
             if known.as_ref().is_none_or(|known| known.id != id) {
                 known = SimpleCommand::of(&routes, table, id);
             }
             let Some(SimpleCommand { key, is_read, .. }) = known else { break };
-            let key = batch.argument(all, at, key);
+            let key = batch.argument_of(command, all, key);
             if key.is_empty() {
                 // It may have none.
                 break;
             }
             let slot = key_slot(key);
-            let Some(stream) = map.owner(slot).and_then(|shard| streams.of_shard(shard)) else { break };
-            let Some(way) = streams.get(stream) else { break };
-            let place = batch.wire(at..at + 1);
+            let Some((stream, way)) = map.owner(slot).and_then(|shard| streams.way(shard)) else { break };
+            let Some(count) = way.replies.push_simple() else { break };
+            let place = command.wire();
             let (from, through) = (place.start - begin, place.end - begin);
-            let (written, deadline) = (&bytes[from..through], Some(times.deadline));
-            let count = way.replies.push(*first + simple.len() as u64);
-            pieces.add(stream, &mut way.piece, Collected { count, written, deadline, is_read });
+            if is_alone {
+                alone = Some(Piece { stream, first: count, requests: 1, deadline, writes: !is_read, bytes: Vec::new() });
+            } else {
+                let written = &bytes[from..through];
+                pieces.add(stream, &mut way.piece, Collected { count, written, deadline, is_read });
+            }
             let (start, end) = (written_at + from as u64, written_at + through as u64);
             simple.push(SimpleRequest { start, end, slot, stream, command: id, is_read });
             taken = through;
@@ -70,9 +78,13 @@ impl Core {
         (*next, *parsed) = (*first + simple.len() as u64, *parsed + taken);
         if count > 0 {
             simple.note_times(*next, times);
-            self.send_pieces(state, &mut pieces);
         }
-        self.nodes.pieces.replace(pieces);
+        if let Some(alone) = alone {
+            self.send_piece(state, &alone, &bytes[..taken]);
+        } else if !is_alone {
+            self.send_pieces(state, &mut pieces);
+            self.nodes.pieces.replace(pieces);
+        }
         count
     }
 

@@ -7,8 +7,7 @@ use std::time::Instant;
 use super::core::Core;
 use super::entry::{Entry, Kind};
 use super::pieces::{Collected, Piece, Pieces};
-use super::settings::NodeName;
-use super::state::State;
+use super::state::{State, note_written};
 use super::streams::{Stream, address};
 use crate::net::clock;
 use respguard_engine::link::owed::Owed;
@@ -69,8 +68,8 @@ impl Core {
     fn stream_of(&self, state: &mut State, slot: u16) -> Option<u16> {
         let shard = self.nodes.shard_of(slot)?;
         state.streams.note_changes(self.nodes.changes());
-        match state.streams.of_shard(shard) {
-            Some(known) => Some(known),
+        match state.streams.way(shard) {
+            Some((known, _)) => Some(known),
             None => self.open_stream(state, shard, slot),
         }
     }
@@ -93,25 +92,26 @@ impl Core {
     pub(super) fn send_pieces(&self, state: &mut State, pieces: &mut Pieces) -> bool {
         let mut are_sent = true;
         for piece in pieces.all() {
-            let Some(stream) = state.streams.get(piece.stream) else { continue };
-            stream.piece = None;
-            stream.note_use();
-            let owed = Owed::each(address(piece.stream, piece.first), piece.requests);
-            if !stream.link.send(
-                self.as_recipient(),
-                &[&piece.bytes],
-                owed,
-                Times { read_at: clock::now(), deadline: piece.deadline },
-            ) {
-                self.not_sent(state, piece);
-                are_sent = false;
-            } else if piece.writes {
-                let node = NodeName::clone(&stream.node);
-                state.note_written(&node);
-            }
+            are_sent &= self.send_piece(state, piece, &piece.bytes);
         }
         pieces.forget();
         are_sent
+    }
+
+    /// Sends these bytes; true when they are on their way.
+    pub(super) fn send_piece(&self, state: &mut State, piece: &Piece, bytes: &[u8]) -> bool {
+        let Some(stream) = state.streams.get(piece.stream) else { return true };
+        stream.piece = None;
+        stream.note_use();
+        let owed = Owed::each(address(piece.stream, piece.first), piece.requests);
+        let times = Times { read_at: clock::now(), deadline: piece.deadline };
+        let is_sent = stream.link.send(self.as_recipient(), &[bytes], owed, times);
+        if !is_sent {
+            self.not_sent(state, piece);
+        } else if piece.writes {
+            note_written(&mut state.wrote, &stream.node);
+        }
+        is_sent
     }
 
     /// The connection has gone: they wait for another one.

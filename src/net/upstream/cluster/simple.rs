@@ -9,10 +9,15 @@ use respguard_engine::command::CommandId;
 /// A client that is owed nothing keeps room for no more than so many.
 const IDLE_REQUESTS_MAX: usize = 64;
 
+/// Answered ones that are not worth moving the others for.
+const ANSWERED_MAX: usize = 64;
+
 /// Simple requests of one client that have been sent, in their order.
 #[derive(Default)]
 pub(super) struct SimpleRequests {
-    requests: VecDeque<SimpleRequest>,
+    requests: Vec<SimpleRequest>,
+    /// So many of them, the first ones, are answered.
+    answered: usize,
     /// Up to which number requests were read at these times.
     read: VecDeque<(u64, Times)>,
 }
@@ -32,18 +37,18 @@ pub(super) struct SimpleRequest {
 impl SimpleRequests {
     #[inline]
     pub(super) fn len(&self) -> usize {
-        self.requests.len()
+        self.requests.len() - self.answered
     }
 
     #[inline]
     pub(super) fn is_empty(&self) -> bool {
-        self.requests.is_empty()
+        self.requests.len() == self.answered
     }
 
     /// The next one.
     #[inline]
     pub(super) fn push(&mut self, request: SimpleRequest) {
-        self.requests.push_back(request);
+        self.requests.push(request);
     }
 
     /// Those up to the one before this number that came last were read at these times.
@@ -53,9 +58,9 @@ impl SimpleRequests {
 
     /// Takes all of them, of which the first has this number, with the times of each.
     pub(super) fn take(&mut self, first: u64) -> impl Iterator<Item = (SimpleRequest, Times)> {
-        let SimpleRequests { requests, read } = self;
+        let SimpleRequests { requests, answered, read } = self;
         let mut read = read.drain(..).peekable();
-        (first..).zip(requests.drain(..)).map_while(move |(number, request)| {
+        (first..).zip(requests.drain(..).skip(std::mem::take(answered))).map_while(move |(number, request)| {
             while read.next_if(|(end, _)| *end <= number).is_some() {}
             read.peek().map(|(_, times)| (request, *times))
         })
@@ -64,19 +69,25 @@ impl SimpleRequests {
     /// Where the first begins in what was written.
     #[inline]
     pub(super) fn start(&self) -> Option<u64> {
-        self.requests.front().map(|request| request.start)
+        self.requests.get(self.answered).map(|request| request.start)
     }
 
     /// In which streams their replies come.
     #[inline]
-    pub(super) fn streams(&self) -> impl Iterator<Item = u16> {
-        self.requests.iter().map(|request| request.stream)
+    pub(super) fn streams(&self) -> impl DoubleEndedIterator<Item = u16> + ExactSizeIterator {
+        self.requests[self.answered..].iter().map(|request| request.stream)
     }
 
     /// So many at the head are answered: the first that is not has this number.
     #[inline]
     pub(super) fn pop_front(&mut self, requests: usize, first: u64) {
-        self.requests.drain(..requests.min(self.requests.len()));
+        self.answered = (self.answered + requests).min(self.requests.len());
+        if self.is_empty() {
+            self.requests.clear();
+            self.answered = 0;
+        } else if self.answered > ANSWERED_MAX.max(self.requests.len() / 2) {
+            self.requests.drain(..std::mem::take(&mut self.answered));
+        }
         while self.read.pop_front_if(|(end, _)| *end <= first).is_some() {}
     }
 
@@ -128,6 +139,18 @@ mod tests {
             simple.read.len()
         });
         assert_eq!(kept.collect::<Vec<_>>(), [4, 3, 3, 2, 2, 1, 1, 0]);
+    }
+
+    #[test]
+    fn where_a_client_always_has_some_under_way_answered_ones_make_room() {
+        let (times, mut simple) = (Times::at(Instant::now(), Duration::from_secs(1)), SimpleRequests::default());
+        send(&mut simple, 0, 10, times);
+        for round in 1..200 {
+            send(&mut simple, 10 * round, 10, times);
+            simple.pop_front(10, 10 * round);
+            assert_eq!((simple.len(), simple.start()), (10, Some(100 * round)));
+            assert!(simple.requests.len() <= ANSWERED_MAX + 20);
+        }
     }
 
     #[test]

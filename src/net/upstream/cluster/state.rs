@@ -203,10 +203,7 @@ impl State {
 
     /// The client has written there.
     pub(super) fn note_written(&mut self, node: &NodeName) {
-        if !self.wrote.iter().any(|known| Rc::ptr_eq(known, node)) {
-            self.wrote.retain(|known| known != node);
-            self.wrote.push(NodeName::clone(node));
-        }
+        note_written(&mut self.wrote, node);
     }
 
     pub(super) fn kept_bytes(&self) -> usize {
@@ -315,6 +312,11 @@ impl State {
     #[cold]
     fn queue_all_simple(&mut self) {
         debug_assert!(self.queue.is_empty(), "what is not simple stands in the queue with all others");
+        for (nth, stream) in self.simple.streams().enumerate().rev() {
+            if let Some(stream) = self.streams.get(stream) {
+                stream.replies.queue_last(self.first + nth as u64);
+            }
+        }
         for (request, times) in self.simple.take(self.first) {
             let SimpleRequest { start, end, slot, stream, command, is_read } = request;
             let mut entry = Entry::single(times, command, start..end, slot, is_read);
@@ -416,5 +418,13 @@ impl State {
 
     pub(super) fn now() -> Instant {
         clock::now()
+    }
+}
+
+/// The client has written there, as it has to these.
+pub(super) fn note_written(wrote: &mut Vec<NodeName>, node: &NodeName) {
+    if !wrote.iter().any(|known| Rc::ptr_eq(known, node)) {
+        wrote.retain(|known| known != node);
+        wrote.push(NodeName::clone(node));
     }
 }

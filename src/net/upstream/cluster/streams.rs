@@ -58,6 +58,8 @@ pub(super) struct Stream {
 pub(super) struct Replies {
     /// The numbers of those that are not answered, in the order in which they were sent.
     sent: VecDeque<u64>,
+    /// Simple requests that are not answered: which ones is only asked when they stand in the queue.
+    simple: usize,
     /// How many were sent before these.
     before: u64,
     /// Whole replies, from `at` on, and how many they are.
@@ -81,9 +83,30 @@ pub(super) struct Streams {
 impl Replies {
     /// A request is sent; which one of all it is.
     pub(super) fn push(&mut self, number: u64) -> u64 {
+        debug_assert_eq!(self.simple, 0, "they stand in the queue");
         self.sent.push_back(number);
         self.readers += 1;
         self.before + self.sent.len() as u64 - 1
+    }
+
+    /// The same for a simple one; `None` while others are not answered.
+    #[inline]
+    pub(super) fn push_simple(&mut self) -> Option<u64> {
+        if !self.sent.is_empty() {
+            return None;
+        }
+        self.simple += 1;
+        self.readers += 1;
+        Some(self.before + self.simple as u64 - 1)
+    }
+
+    /// The last of the simple requests stands in the queue now: told of all of them, from the last to the first.
+    pub(super) fn queue_last(&mut self, number: u64) {
+        // Those before them are answered.
+        if self.simple > 0 {
+            self.simple -= 1;
+            self.sent.push_front(number);
+        }
     }
 
     /// The number of the request that was sent as the `count`th.
@@ -99,8 +122,13 @@ impl Replies {
 
     /// This request is answered, and those before it are or never will be.
     fn answered(&mut self, count: u64) {
-        let through = usize::try_from((count + 1).saturating_sub(self.before)).unwrap_or(usize::MAX).min(self.sent.len());
-        self.sent.drain(..through);
+        let through = usize::try_from((count + 1).saturating_sub(self.before)).unwrap_or(usize::MAX);
+        let through = through.min(self.sent.len() + self.simple);
+        if self.simple > 0 {
+            self.simple -= through;
+        } else {
+            self.sent.drain(..through);
+        }
         self.before += through as u64;
     }
 
@@ -142,7 +170,7 @@ impl Replies {
     }
 
     fn is_done(&self) -> bool {
-        self.readers == 0 && self.sent.is_empty()
+        self.readers == 0 && self.sent.is_empty() && self.simple == 0
     }
 
     /// The room that a burst has taken goes.
@@ -194,11 +222,11 @@ impl Streams {
 
     /// The stream of a shard's requests, where it is known and open.
     #[inline]
-    pub(super) fn of_shard(&self, shard: usize) -> Option<u16> {
+    pub(super) fn way(&mut self, shard: usize) -> Option<(u16, &mut Stream)> {
         let stream = (*self.ways.get(shard)?)?;
-        let known = self.all.get(usize::from(stream))?;
+        let known = self.all.get_mut(usize::from(stream))?;
         // What is being collected is looked at once.
-        (known.piece.is_some() || known.is_open()).then_some(stream)
+        (known.piece.is_some() || known.is_open()).then_some((stream, known))
     }
 
     /// Requests for this shard go over this connection from now on; `None` where there are too many, and while the client is
@@ -407,6 +435,21 @@ mod tests {
         assert_eq!(out, b"$1\r\na\r\n+OK\r\n:3\r\n");
         assert!(replies.is_done() && replies.is_empty());
         assert_eq!(replies.push(20), 3);
+    }
+
+    #[test]
+    fn simple_requests_that_are_not_answered_are_told_by_their_numbers_once_they_wait_in_the_queue() {
+        let mut replies = Replies::default();
+        assert_eq!([(); 4].map(|()| replies.push_simple()), [Some(0), Some(1), Some(2), Some(3)]);
+        replies.answered(1);
+        replies.keep(b"+1\r\n+2\r\n", 2);
+        [27, 25, 22, 20].into_iter().for_each(|number| replies.queue_last(number));
+        assert_eq!([1, 2, 3].map(|count| replies.number(count)), [None, Some(25), Some(27)]);
+        assert_eq!((replies.push_simple(), replies.push(30)), (None, 4), "others are not answered");
+        replies.answered(4);
+        assert_eq!((replies.push_simple(), replies.is_done()), (Some(5), false));
+        replies.answered(5);
+        assert_eq!((replies.simple, replies.before), (0, 6));
     }
 
     #[test]

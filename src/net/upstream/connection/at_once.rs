@@ -8,7 +8,7 @@ use std::rc::Rc;
 
 use super::pump::Taken;
 use super::reading::Latency;
-use super::{Link, Phase, State};
+use super::{AtOnce, Link, Phase, State};
 use crate::net::clock;
 use crate::net::upstream::commands::Commands;
 use crate::telemetry::label::{Direction, Side};
@@ -16,36 +16,30 @@ use respguard_engine::link::inflight::Owner;
 use respguard_resp::scan::plain_frames;
 
 impl Link {
-    /// The bytes that were queued last, which may be those of `commands`, are written now; false where that is left to the
-    /// task.
+    /// What is sent now need not be queued: nothing waits before it, and the cluster takes it.
     #[inline]
-    pub(super) fn write_at_once(&self, state: RefMut<'_, State>, bytes: usize, commands: Option<&Commands<'_>>) -> bool {
-        self.at_once.borrow().is_some() && self.write_to_cluster(state, bytes, commands)
+    pub(super) fn goes_at_once(&self, state: &State) -> bool {
+        self.at_once.borrow().as_ref().is_some_and(|cluster| self.has_free_way(state, cluster))
     }
 
-    fn write_to_cluster(&self, mut state: RefMut<'_, State>, bytes: usize, commands: Option<&Commands<'_>>) -> bool {
-        let cluster = self.at_once.borrow();
-        let Some(cluster) = cluster.as_ref().filter(|cluster| cluster.has_room()) else { return false };
-        let are_first = state.out_at == 0 && state.out.len() == bytes && !self.finishing.get();
-        if !are_first || !self.is_simple(&state) || self.may_write(&state) < bytes {
-            return false;
-        }
-        let mut requests = std::mem::take(&mut state.out);
-        state.out_start += bytes as u64;
+    fn has_free_way(&self, state: &State, cluster: &AtOnce) -> bool {
+        let is_first = state.out.is_empty() && state.pipe.is_none() && !self.finishing.get();
+        is_first && self.is_simple(state) && self.paced.get().is_none() && self.end_apart(state).is_none() && cluster.has_room()
+    }
+
+    /// Sends what `goes_at_once`, for which a reply is awaited already; these may be the bytes of `commands`.
+    pub(super) fn write_at_once(&self, mut state: RefMut<'_, State>, requests: &[u8], commands: Option<&Commands<'_>>) {
+        state.out_start += requests.len() as u64;
         // By itself it is known when that was: as it was read.
         if !state.writes.is_empty() {
             let (position, answered) = (state.out_start, state.inflight.first_start().unwrap_or(u64::MAX));
             state.writes.note(position, answered, clock::now());
         }
         drop(state);
-        self.context.metrics.add_bytes(Side::Upstream, Direction::Out, bytes);
-        cluster.write(&requests, commands);
-        requests.clear();
-        let state = &mut *self.state.borrow_mut();
-        debug_assert!(state.out.is_empty(), "nothing was queued meanwhile");
-        state.out = requests;
-        state.forget_written(false);
-        true
+        self.context.metrics.add_bytes(Side::Upstream, Direction::Out, requests.len());
+        if let Some(cluster) = &*self.at_once.borrow() {
+            cluster.write(requests, commands);
+        }
     }
 
     /// Hands so many plain replies to whom they belong, as if its task had read them; how many of them that were, and their

@@ -37,6 +37,7 @@ mod wire;
 
 use std::cell::{Cell, RefCell};
 use std::io;
+use std::pin::pin;
 use std::rc::Rc;
 use std::task::{Context as TaskContext, Poll, Waker};
 use std::time::Instant;
@@ -244,6 +245,16 @@ impl Link {
     pub fn wake(&self) {
         if !self.woken.replace(true) {
             self.wake_task();
+        }
+    }
+
+    /// The same once the runtime has looked at the sockets, without waiting for anything, and what has come has been read.
+    fn wake_after_look(&self) {
+        if !self.woken.replace(true)
+            && let Some(waker) = self.waker.borrow().as_ref()
+        {
+            // A task that yields is woken then.
+            let _ = pin!(tokio::task::yield_now()).poll(&mut TaskContext::from_waker(waker));
         }
     }
 

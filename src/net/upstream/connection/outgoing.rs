@@ -36,16 +36,32 @@ impl Link {
             return false;
         }
         let mut state = self.state.borrow_mut();
-        let mut bytes = 0;
-        for part in parts {
-            state.out.extend_from_slice(part);
-            bytes += part.len();
-        }
+        let goes_at_once = self.goes_at_once(&state);
+        let bytes = parts.iter().map(|part| part.len()).sum();
+        parts.iter().for_each(|part| state.out.extend_from_slice(part));
         state.inflight.push(recipient, owed, bytes, times.read_at, self.own_time(times.deadline));
-        if !self.write_at_once(state, bytes, None) {
-            self.wake();
+        if goes_at_once {
+            let mut requests = std::mem::take(&mut state.out);
+            self.write_at_once(state, &requests, None);
+            requests.clear();
+            let state = &mut *self.state.borrow_mut();
+            debug_assert!(state.out.is_empty(), "nothing was queued meanwhile");
+            state.out = requests;
+            state.forget_written(false);
+        } else {
+            let is_at_work = state.inflight.len() > 1;
+            drop(state);
+            self.wake_to_write(is_at_work, owed);
         }
         true
+    }
+
+    /// Something was queued, for which this is `owed`: the task writes it, with what others queue before it runs.
+    ///
+    /// To each node of a cluster goes but a part of what a worker's clients send, and each write may wake the node. So while it
+    /// `is_at_work` anyway, a single request goes when the sockets have been looked at once more: others come with it.
+    fn wake_to_write(&self, is_at_work: bool, owed: Owed) {
+        if is_at_work && self.settings.is_node && owed.frames() == 1 { self.wake_after_look() } else { self.wake() }
     }
 
     /// Queues requests that mean nothing to each other and are owed one frame each; what becomes of them should the connection be
@@ -64,15 +80,19 @@ impl Link {
             return false;
         }
         let mut state = self.state.borrow_mut();
-        let wire = requests.wire();
-        state.out.extend_from_slice(wire);
+        let (wire, goes_at_once) = (requests.wire(), self.goes_at_once(&state));
+        if !goes_at_once {
+            state.out.extend_from_slice(wire);
+        }
         state.inflight.push(recipient, owed, wire.len(), read_at, Some(self.held_up.own_time(deadline)));
         if are_reads && self.replays_reads() {
             state.inflight.mark_reads();
         } else if self.goes_again() {
             state.inflight.mark_single();
         }
-        if !self.write_at_once(state, wire.len(), Some(requests)) {
+        if goes_at_once {
+            self.write_at_once(state, wire, Some(requests));
+        } else {
             self.wake();
         }
         true

@@ -370,8 +370,8 @@ impl Link {
         self.settings.last_answered.iter().for_each(|node| node.answered(asked_at));
     }
 
-    /// Counts replies by how long they took.
-    pub(super) fn observe(&self, class: Class, elapsed: Duration, replies: u32) {
+    /// Counts replies by how long they took, from when they were asked for until now.
+    pub(super) fn observe(&self, class: Class, (asked_at, now): (Instant, Instant), replies: u32) {
         // What a cluster's node has answered is counted where it is the client's.
         if !self.settings.is_node {
             let class = match class {
@@ -379,7 +379,7 @@ impl Link {
                 Class::Group => RequestClass::Groups,
                 Class::Other => RequestClass::Others,
             };
-            self.context.metrics.observe_request(class, elapsed, replies);
+            self.context.metrics.observe_request(class, now.saturating_duration_since(asked_at), replies);
         }
         self.health().answered(replies);
         self.context.retries.answered(replies);

@@ -226,7 +226,7 @@ impl Latency {
             let now = clock::now();
             link.answered(read_at);
             link.replied(now);
-            link.observe(class, now.saturating_duration_since(read_at), std::mem::take(&mut self.replies));
+            link.observe(class, (read_at, now), std::mem::take(&mut self.replies));
         }
     }
 }

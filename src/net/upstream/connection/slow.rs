@@ -90,6 +90,10 @@ impl Link {
     /// Looks whether the request that is answered next has taken long.
     #[inline]
     pub(super) fn look_for_slow(&self, asked: Option<(Instant, Class)>) {
+        // What a cluster's node answers is looked at where it is the client's.
+        if self.settings.is_node {
+            return;
+        }
         self.context.answering.set(asked.map(|(read_at, _)| read_at));
         let Some((read_at, _)) = asked else { return };
         if self.context.slow.is_slow(clock::now().saturating_duration_since(read_at)) {

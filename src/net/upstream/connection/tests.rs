@@ -8,7 +8,7 @@ use super::held_up::Stop;
 use super::*;
 use crate::net::clock;
 use crate::net::upstream::tests::{context, server, settings};
-use crate::net::upstream::{Admitted, PING};
+use crate::net::upstream::{Admitted, PING, Settings};
 use crate::telemetry::exposition::Exposition;
 use respguard_engine::link::owed::{Owed, ReplyTo};
 use respguard_engine::link::times::Times;
@@ -206,6 +206,37 @@ async fn a_push_on_a_lease_is_no_reply_whoever_has_it() {
                 };
                 tokio::time::timeout(Duration::from_secs(20), answered).await.expect("both replies come");
                 assert_eq!(waiting.replies.take(), b"+OK\r\n+PONG\r\n", "owned: {is_owned}");
+                link.close();
+            }
+        })
+        .await;
+}
+
+#[tokio::test]
+async fn a_single_request_for_a_node_that_is_at_work_goes_when_the_sockets_were_looked_at() {
+    let context = context(&Exposition::build().1);
+    let local = tokio::task::LocalSet::new();
+    local
+        .run_until(async {
+            for (is_node, is_at_work, requests) in [(true, true, 1), (true, false, 1), (true, true, 2), (false, true, 1)] {
+                let settings = Settings { is_node, ..settings(server(usize::MAX).0) };
+                let settings = Rc::new(WorkerSettings::server(settings));
+                let (link, who) = stopped(&context, &settings).await;
+                if !is_at_work {
+                    who.is_behind.set(false);
+                    link.wake();
+                    while who.replies.borrow().is_empty() {
+                        tokio::time::sleep(Duration::from_millis(5)).await;
+                    }
+                }
+                let (owed, times) = (Owed::questions(0, requests), Times::unlimited(clock::now()));
+                assert!(link.send(who, &vec![PING; requests as usize], owed, times));
+                let sees = Rc::clone(&link);
+                let waits = tokio::task::spawn_local(async move { sees.has_unwritten() }).await;
+                assert_eq!(waits.ok(), Some(is_node && is_at_work && requests == 1), "{is_node} {is_at_work} {requests}");
+                while link.has_unwritten() {
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                }
                 link.close();
             }
         })
