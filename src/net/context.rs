@@ -35,6 +35,9 @@ pub const READ_BYTES: usize = 64 * 1024;
 const BUFFER_BYTES_MAX: usize = 256 * 1024;
 /// Buffers of each kind that are kept while nobody needs them.
 const KEPT_MAX: usize = 64;
+/// What was not needed for so many seconds goes. If less counted, clients of whom more are busy in one second than in the next
+/// would make buffers anew all the time.
+const TRIM_SECONDS: u32 = 10;
 
 /// One worker's own; its tasks run on one thread.
 #[derive(Debug)]
@@ -60,6 +63,8 @@ pub struct Context {
     pub read_buffers: Buffers<BytesMut>,
     pub write_buffers: Buffers<Vec<u8>>,
     pub batches: Buffers<Box<Batch>>,
+    /// Seconds since these were trimmed.
+    untrimmed: Cell<u32>,
     pub splice_pipes: SplicePipes,
     pub group_pool: Rc<GroupPool>,
     /// No new request is read any more.
@@ -113,6 +118,7 @@ impl Context {
             read_buffers: Buffers::default(),
             write_buffers: Buffers::default(),
             batches: Buffers::default(),
+            untrimmed: Cell::new(0),
             splice_pipes: SplicePipes::default(),
             group_pool: Rc::default(),
             draining: Cell::new(false),
@@ -162,8 +168,12 @@ impl Context {
         self.policy_number.set(self.policy_number.get() + 1);
     }
 
-    /// Lets go of buffers that nobody has needed for a while.
+    /// Lets go of buffers that nobody has needed for a while; called every second.
     pub fn trim(&self) {
+        self.untrimmed.set((self.untrimmed.get() + 1) % TRIM_SECONDS);
+        if self.untrimmed.get() > 0 {
+            return;
+        }
         self.read_buffers.trim();
         self.write_buffers.trim();
         self.batches.trim();
