@@ -91,6 +91,8 @@ pub struct Cluster {
     pub announce: Option<(String, u16)>,
     /// MSET over several slots is cut up.
     pub split_writes: bool,
+    /// Clients may SELECT other databases than 0.
+    pub databases: bool,
 }
 
 /// The sentinels of a service.

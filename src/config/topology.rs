@@ -71,9 +71,6 @@ fn cluster(section: &mut Section<'_>, findings: &mut Findings) -> Option<Cluster
     if seeds.is_empty() && !findings.covers(&path) || seeds.len() > SEEDS_MAX {
         findings.add(&path, format!("there are {} nodes", seeds.len()), format!("from 1 to {SEEDS_MAX}"));
     }
-    if databases {
-        findings.add(&section.path_of("databases"), "databases other than 0 are not carried yet", "false, or no such key");
-    }
     let announce = announce.and_then(|text| match text.parse() {
         Ok(Address::Tcp { host, port: port @ 1.. }) => Some((host, port)),
         _ => {
@@ -86,7 +83,7 @@ fn cluster(section: &mut Section<'_>, findings: &mut Findings) -> Option<Cluster
         }
     });
     let seeds: Vec<_> = seeds.iter().filter_map(|value| host_and_port(value, "a node", findings)).collect();
-    Some(Cluster { seeds, announce, split_writes })
+    Some(Cluster { seeds, announce, split_writes, databases })
 }
 
 fn fixed(address: Option<Address>, section: &Section<'_>, findings: &mut Findings) -> Option<Topology> {

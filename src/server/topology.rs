@@ -62,7 +62,8 @@ impl Place {
                 let (primary_publisher, primary) = Primary::unknown();
                 let announced = announced(configured.announce.as_ref(), listening);
                 let (scripts, traffic) = (Scripts::default(), Traffic::default());
-                let settings = ClusterSettings { cluster, announced, split_writes: configured.split_writes, scripts, traffic };
+                let (split_writes, databases) = (configured.split_writes, configured.databases);
+                let settings = ClusterSettings { cluster, announced, split_writes, databases, scripts, traffic };
                 let search = Search::Slots(configured.seeds.clone(), slot_map_publisher, primary_publisher);
                 Place { primary, search, sentinel_status: None, cluster: Some(Arc::new(settings)) }
             }

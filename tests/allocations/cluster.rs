@@ -48,8 +48,14 @@ impl Cluster {
         let (slot_map_publisher, cluster) = topology::cluster::Cluster::unknown();
         let (primary_publisher, mut primary) = Primary::unknown();
         let announced = Announced { host: String::new(), port: 1, id: "0".repeat(40) };
-        let cluster =
-            ClusterSettings { cluster, announced, split_writes: false, scripts: Scripts::default(), traffic: Traffic::default() };
+        let cluster = ClusterSettings {
+            cluster,
+            announced,
+            split_writes: false,
+            databases: false,
+            scripts: Scripts::default(),
+            traffic: Traffic::default(),
+        };
         let port = self.nodes[0].port();
         let settings = Settings { cluster: Some(Arc::new(cluster)), primary: primary.clone(), ..served::settings(port) };
         let seeds = vec![Address::Tcp { host: "127.0.0.1".to_owned(), port }];

@@ -136,6 +136,49 @@ fn msetex_over_several_slots_is_cut_up_where_writes_may_be() {
 }
 
 #[test]
+fn where_a_cluster_has_databases_clients_may_go_there() {
+    let nodes = Nodes::start_as(valkey(), 2, false, || "--cluster-databases 16".to_owned());
+    let groups = r#"
+[[group]]
+name = "pair"
+atomic = "transaction"
+resolve = true
+commands = ["SET a:{{{user}}} *", "INCR b:{{{user}}}"]
+"#;
+    let start = |upstream: &str| Setup::before(1).cluster(&nodes.ports(), upstream).top("workers = 1").rules(groups).start();
+    let proxy = start("databases = true\n");
+    let [one, other] = [0, 1].map(|at| nodes.key_of(at, "k"));
+    let (mut wire, mut base) = (proxy.wire(), proxy.wire());
+    assert_eq!(wire.pipeline(&["SELECT 3", &format!("SET {one} x"), &format!("SET {other} y")]), ["+OK\r\n"; 3]);
+    assert_eq!(wire.ask(&format!("MGET {one} {other}")), "*2\r\n$1\r\nx\r\n$1\r\ny\r\n");
+    assert_eq!((wire.ask("DBSIZE"), base.ask("DBSIZE")), (":2\r\n".to_owned(), ":0\r\n".to_owned()));
+    assert_eq!(base.ask(&format!("MGET {one} {other}")), "*2\r\n$-1\r\n$-1\r\n");
+    // A transaction, a group, and what watches or blocks stay there.
+    assert_eq!(wire.pipeline(&["MULTI", &format!("APPEND {one} z"), "EXEC"])[2], "*1\r\n:2\r\n");
+    assert_eq!(wire.pipeline(&[&format!("SET a:{{{one}}} 1"), &format!("INCR b:{{{one}}}")]), ["+OK\r\n", ":1\r\n"]);
+    assert_eq!(wire.ask(&format!("WATCH {one}")), "+OK\r\n");
+    assert_eq!(wire.pipeline(&["MULTI", &format!("GET {one}"), "EXEC"])[2], "*1\r\n$2\r\nxz\r\n");
+    assert_eq!(wire.pipeline(&[&format!("RPUSH l:{{{other}}} e"), &format!("BLPOP l:{{{other}}} 1")])[0], ":1\r\n");
+    assert!(wire.ask("CLIENT INFO").contains(" db=3 "));
+    assert!(base.ask(&format!("EXISTS {one} a:{{{one}}} b:{{{one}}}")).starts_with(":0"));
+    // A client that is on its own connection, and one that logs in or changes its protocol, keep their database.
+    assert!(wire.ask("HELLO 3").starts_with('%'));
+    assert_eq!(wire.ask(&format!("GET {one}")), "$2\r\nxz\r\n");
+    assert_eq!(
+        wire.pipeline(&[&format!("WATCH {one}"), "SELECT 0", &format!("GET {one}"), "SELECT 3", &format!("GET {one}")])[1..],
+        ["+OK\r\n", "_\r\n", "+OK\r\n", "$2\r\nxz\r\n"]
+    );
+    assert!(base.ask("SELECT 99").starts_with("-ERR DB index is out of range"));
+    assert_eq!(
+        base.pipeline(&["SELECT 3", &format!("GET {one}"), "SELECT 0", &format!("GET {one}")])[1..],
+        ["$2\r\nxz\r\n", "+OK\r\n", "$-1\r\n"]
+    );
+    // Otherwise there is but one, whatever the nodes have.
+    let proxy = start("");
+    assert_eq!(proxy.wire().pipeline(&["SELECT 0", "SELECT 3"]), ["+OK\r\n", "-ERR SELECT is not allowed in cluster mode\r\n"]);
+}
+
+#[test]
 fn waitaof_answers_for_the_clients_own_writes() {
     let off = "-ERR WAITAOF cannot be used when numlocal is set but appendonly is disabled.\r\n";
     for (appends, answered) in [("yes", "*2\r\n:1\r\n:0\r\n"), ("no", off)] {

@@ -292,8 +292,14 @@ async fn before_cluster(config: &Config, folder: &Path, server: &Server) -> Sett
     let (primary_publisher, mut primary) = Primary::unknown();
     let Topology::Cluster(configured) = &config.upstream.topology else { panic!("it is a cluster") };
     let announced = Announced { host: String::new(), port: PORT, id: "0".repeat(40) };
-    let cluster =
-        ClusterSettings { cluster, announced, split_writes: false, scripts: Scripts::default(), traffic: Traffic::default() };
+    let cluster = ClusterSettings {
+        cluster,
+        announced,
+        split_writes: false,
+        databases: false,
+        scripts: Scripts::default(),
+        traffic: Traffic::default(),
+    };
     let settings = Settings {
         cluster: Some(Arc::new(cluster)),
         reached_at: Some(|address| match address {

@@ -270,16 +270,18 @@ fn sentinels_are_named_with_their_service_and_nothing_else() {
 
 #[test]
 fn a_cluster_is_named_by_its_nodes_and_what_is_not_done_there_is_refused() {
-    let good = "[upstream]\ncluster = [\"127.0.0.1:1\", \"[::1]:2\"]\nannounce = \"proxy:7\"\nsplit_writes = true\n";
+    let good =
+        "[upstream]\ncluster = [\"127.0.0.1:1\", \"[::1]:2\"]\nannounce = \"proxy:7\"\nsplit_writes = true\ndatabases = true\n";
     let Topology::Cluster(cluster) = config(good).upstream.topology else { panic!("a cluster") };
-    assert_eq!((cluster.seeds.len(), cluster.announce, cluster.split_writes), (2, Some(("proxy".to_owned(), 7)), true));
+    assert_eq!((cluster.seeds.len(), cluster.announce), (2, Some(("proxy".to_owned(), 7))));
+    assert!(cluster.split_writes && cluster.databases);
     for (text, wanted) in [
         ("cluster = []", "upstream.cluster: there are 0 nodes"),
         ("cluster = [\"unix:/s\"]", "upstream.cluster[0]: \"unix:/s\" is no address of a node"),
         ("cluster = [\"127.0.0.1:1\"]\naddress = \"127.0.0.1:2\"", "upstream.cluster: there are both"),
         ("cluster = [\"127.0.0.1:1\"]\nsentinels = [\"127.0.0.1:2\"]\nservice = \"m\"", "upstream.cluster: there are both"),
         ("cluster = [\"127.0.0.1:6380\"]", "upstream.cluster: this is where the proxy itself listens"),
-        ("cluster = [\"127.0.0.1:1\"]\ndatabases = true", "upstream.databases: databases other than 0"),
+        ("databases = true", "upstream.databases: there is no cluster"),
         ("cluster = [\"127.0.0.1:1\"]\nannounce = \"proxy\"", "upstream.announce: \"proxy\" is no address"),
         ("announce = \"proxy:7\"", "upstream.announce: there is no cluster"),
         (

@@ -13,7 +13,7 @@ use super::state::State;
 use crate::net::upstream::connect::OpenError;
 use crate::net::upstream::lane::LaneKey;
 use respguard_engine::command::Lane;
-use respguard_engine::link::handshake::{Selects, ServerInfo};
+use respguard_engine::link::handshake::{Refusal, Selects, ServerInfo, Step};
 use respguard_engine::pipeline::finding::Fault;
 use respguard_engine::route::merge::Merge;
 use respguard_engine::session::lane::LaneChange;
@@ -31,7 +31,7 @@ pub(super) struct Login {
 pub(super) fn take(core: &Core, request: &Request<'_>, lane: Lane, entry: &mut Entry) {
     // A node says what is wrong with its form.
     let Some(change) = LaneChange::read(lane, request.args) else { return };
-    if let Some(db) = change.db {
+    if let Some(db) = change.db.filter(|_| !core.nodes.has_databases()) {
         match db {
             0 => encode::simple(&mut entry.reply, "OK"),
             _ => encode::error(&mut entry.reply, "ERR SELECT is not allowed in cluster mode"),
@@ -40,14 +40,18 @@ pub(super) fn take(core: &Core, request: &Request<'_>, lane: Lane, entry: &mut E
         return;
     }
     let key = core.key.borrow().clone();
+    // It is there: the connections to the nodes are, so that asking one changes nothing.
+    if change.db == Some(key.db) {
+        return;
+    }
     let wanted = LaneKey {
         login: change.login.clone().or_else(|| key.login.clone()),
         selects: Selects::Itself,
         protocol: change.protocol.unwrap_or(key.protocol),
-        db: 0,
+        db: change.db.unwrap_or(key.db),
     };
     let is_hello = lane == Lane::Hello;
-    if change.login.is_none() && wanted.protocol == key.protocol {
+    if change.login.is_none() && change.db.is_none() && wanted.protocol == key.protocol {
         return gather::one(HELLO, Merge::Hello, entry);
     }
     entry.is_fence = true;
@@ -59,14 +63,27 @@ impl Core {
     pub(super) fn begin_login(&self, state: &mut State, place: usize) -> usize {
         let number = state.first + place as u64;
         let Kind::Login(login) = &state.queue[place].kind else { return 0 };
-        let (key, is_hello) = (login.key.clone(), login.is_hello);
+        let (mut key, is_hello, old) = (login.key.clone(), login.is_hello, self.key.borrow().clone());
         let Some(core) = self.me.upgrade() else { return 0 };
         state.queue[place].phase = Phase::Sent;
         tokio::task::spawn_local(async move {
             let nodes = Rc::clone(&core.nodes);
             let longest = nodes.settings.connect_timeout;
-            let verified = tokio::time::timeout(longest, nodes.verify(&key, &key.params())).await;
-            core.end_login(number, key, is_hello, verified.unwrap_or(Err(OpenError::NoCluster)));
+            let verify = async |key: &LaneKey| {
+                let verified = tokio::time::timeout(longest, nodes.verify(key, &key.params())).await;
+                verified.unwrap_or(Err(OpenError::NoCluster))
+            };
+            let mut verified = verify(&key).await;
+            // A login leaves a client in its database, where the new user need not be allowed to go.
+            let may_not_go = |refusal: &Refusal| refusal.step == Step::Select && key.db == old.db;
+            if matches!(&verified, Err(OpenError::Refused { refusal, .. }) if may_not_go(refusal)) {
+                key.selects = match old.selects {
+                    Selects::Itself => Selects::Before(old.login),
+                    before => before,
+                };
+                verified = verify(&key).await;
+            }
+            core.end_login(number, key, is_hello, verified);
         });
         1
     }

@@ -124,6 +124,10 @@ impl Nodes {
         &self.shared.announced
     }
 
+    pub(super) fn has_databases(&self) -> bool {
+        self.shared.databases
+    }
+
     pub(super) fn splits_writes(&self) -> bool {
         self.shared.split_writes
     }
@@ -357,7 +361,7 @@ impl Nodes {
     /// # Errors
     /// No node does, or none is there.
     pub async fn connect(&self, params: &ConnectParams) -> Result<(ClusterConnection, ServerInfo), OpenError> {
-        if params.db != 0 {
+        if params.db != 0 && !self.has_databases() {
             let refusal = Refusal { step: Step::Select, reply: NO_DATABASES.into() };
             return Err(OpenError::Refused { address: "the cluster".to_owned(), refusal });
         }

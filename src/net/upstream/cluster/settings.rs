@@ -22,6 +22,8 @@ pub struct ClusterSettings {
     pub cluster: Cluster,
     pub announced: Announced,
     pub split_writes: bool,
+    /// Clients may SELECT other databases than 0, as far as the nodes let them.
+    pub databases: bool,
     /// What was loaded through the proxy.
     pub scripts: Scripts,
     /// What goes to each node.
