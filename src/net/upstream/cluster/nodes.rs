@@ -418,20 +418,16 @@ impl Nodes {
         Err(OpenError::NoCluster)
     }
 
-    /// Applies a new slot map.
+    /// Takes what the nodes say, which is nothing new most of the time.
     pub fn apply(&self, map: &SlotMap) {
-        let mut shards: Vec<_> = map.shards.iter().filter(|shard| shard.slots > 0).collect();
-        shards.sort_by(|a, b| (&a.id, a.address.to_string()).cmp(&(&b.id, b.address.to_string())));
-        let is_news = |known: &SlotMap| !known.is_like(map) || known.replicas != map.replicas || known.silent != map.silent;
-        if is_news(&self.map.borrow()) {
-            self.version.set(self.version.get() + 1);
-            self.unsettled.note_moved(&self.map.borrow(), map, clock::now());
-            self.half_moved.forget_moved(&self.map.borrow(), map);
+        let is_news = {
+            let known = self.map.borrow();
+            let is_told = known.epoch == map.epoch && known.replicas == map.replicas && known.silent == map.silent;
+            !is_told || !known.is_like(map)
+        };
+        if is_news {
+            self.apply_news(map);
         }
-        self.primaries.replace(shards.iter().map(|shard| NodeName::new(shard.address.clone())).collect());
-        self.map.replace(map.clone());
-        self.note_names();
-        self.note_change();
         let (primaries, now) = (self.primaries(), clock::now());
         for (address, node) in self.nodes.borrow_mut().iter_mut() {
             let has_left = !primaries.contains(address) && map.answered_in(address).is_none();
@@ -448,6 +444,19 @@ impl Nodes {
             node.close_lanes(|_, used| used.lane.shared().phase() == Phase::Ready && used.lane.waits_for(SILENCE).is_none());
         }
         self.wake_unsent();
+    }
+
+    /// Connections are chosen anew.
+    fn apply_news(&self, map: &SlotMap) {
+        self.version.set(self.version.get() + 1);
+        self.unsettled.note_moved(&self.map.borrow(), map, clock::now());
+        self.half_moved.forget_moved(&self.map.borrow(), map);
+        let mut shards: Vec<_> = map.shards.iter().filter(|shard| shard.slots > 0).collect();
+        shards.sort_by(|a, b| (&a.id, a.address.to_string()).cmp(&(&b.id, b.address.to_string())));
+        self.primaries.replace(shards.iter().map(|shard| NodeName::new(shard.address.clone())).collect());
+        self.map.replace(map.clone());
+        self.note_names();
+        self.note_change();
     }
 
     /// Returns when the cluster has been asked anew, with what it says.
