@@ -278,3 +278,26 @@ fn what_needs_keys_of_both_nodes_is_told_so_at_its_deadline() {
     assert_eq!(wire.ask(&format!("MGET {gone} {stays}")), "*2\r\n$1\r\n1\r\n$1\r\n2\r\n");
     nodes.end_move(slot, 0, 1);
 }
+
+/// The node that has the key that is written has not got the one that is watched.
+#[test]
+fn a_watch_whose_key_has_gone_elsewhere_holds_for_the_transaction_that_comes_with_it() {
+    let nodes = Nodes::start(2, false);
+    let tag = nodes.key_of(0, "t");
+    let (gone, stays) = (format!("gone:{{{tag}}}"), format!("stays:{{{tag}}}"));
+    let slot = key_slot(tag.as_bytes());
+    let proxy = before(&nodes, 2000);
+    let mut wire = proxy.wire();
+    wire.pipeline(&[&format!("SET {gone} 1"), &format!("SET {stays} 2")]);
+    nodes.begin_move(slot, 0, 1);
+    nodes.migrate(&gone, 0, 1);
+    let watch = [format!("WATCH {gone}"), format!("GET {gone}"), "MULTI".to_owned(), format!("SET {stays} 3"), "EXEC".to_owned()];
+    let replies = wire.pipeline(&watch.each_ref().map(String::as_str));
+    assert_eq!(replies[..2], ["+OK\r\n", "$1\r\n1\r\n"], "{replies:?}");
+    // Nobody can tell there whether what is watched has changed.
+    assert!(replies[4] == "*-1\r\n" && wire.ask(&format!("GET {stays}")) == "$1\r\n2\r\n", "{replies:?}");
+    nodes.migrate(&stays, 0, 1);
+    nodes.end_move(slot, 0, 1);
+    let replies = wire.pipeline(&watch.each_ref().map(String::as_str));
+    assert_eq!(replies, ["+OK\r\n", "$1\r\n1\r\n", "+OK\r\n", "+QUEUED\r\n", "*1\r\n+OK\r\n"]);
+}

@@ -109,3 +109,24 @@ fn who_reads_does_not_give_way() {
     });
     assert_eq!(closed_slow(&proxy), 0.0);
 }
+
+/// Each has begun to send what there is no room for beside the others: some go, and the others are told so, soon.
+#[test]
+fn long_requests_that_come_together_do_not_hold_each_other_up() {
+    let nodes = Nodes::start(2, false);
+    let listen = "buffered_bytes_max = 8388608\n";
+    let setup = Setup::before(1).cluster(&nodes.ports(), "request_timeout_ms = 3000\n").listen(listen).top("workers = 1");
+    let proxy = setup.start();
+    for bytes in [900_000, 1_250_000, 1_900_000] {
+        let since = Instant::now();
+        let replies = std::thread::scope(|scope| {
+            let clients = [(); 8].map(|()| proxy.wire().patience(Duration::from_secs(30)));
+            let send = |(at, mut wire): (usize, Wire)| set_large(&mut wire, &nodes.key_of(at % 2, "k"), bytes);
+            let sent = clients.into_iter().enumerate().map(|client| scope.spawn(move || send(client))).collect::<Vec<_>>();
+            sent.into_iter().map(|client| client.join().expect("it is answered")).collect::<Vec<_>>()
+        });
+        let (done, refused): (Vec<_>, Vec<_>) = replies.iter().partition(|reply| **reply == "+OK\r\n");
+        assert!(!done.is_empty() && refused.iter().all(|reply| reply.contains(" was not sent: ")), "{bytes}: {replies:?}");
+        assert!(since.elapsed() < Duration::from_secs(10), "{bytes}: {:?}", since.elapsed());
+    }
+}

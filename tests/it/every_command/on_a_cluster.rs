@@ -56,7 +56,7 @@ pub const DIFFERENCES: &[(&str, Answer, &str)] = &[
     ("copy", Answer::Error("ERR DB index is out of range"), OTHER),
     ("debug *", Answer::Refused, NODE),
     ("failover", Answer::Refused, NODE),
-    ("info", Answer::Like(Likeness::Kind), "one node does not have all databases, commands and errors"),
+    ("info", Answer::Like(Likeness::Kind), "numbers are those of all nodes together"),
     ("lastsave", Answer::Refused, NODE),
     ("memory doctor", Answer::Like(Likeness::Kind), "a node needs other memory"),
     ("memory stats", Answer::Like(Likeness::Kind), "a node needs other memory"),

@@ -35,6 +35,8 @@ pub(super) struct Core {
     /// Something may be sent that could not before.
     pub(super) has_news: Cell<bool>,
     pub(super) has_left: Cell<bool>,
+    /// What waits for room is to be refused it.
+    pub(super) is_room_refused: Cell<bool>,
     /// What the worker's sum knows of what is kept here.
     pub(super) kept: Cell<usize>,
     /// Since when what has come waits for what follows it.
@@ -63,6 +65,7 @@ impl Core {
             late: LateReplies::default(),
             has_news: Cell::new(false),
             has_left: Cell::new(false),
+            is_room_refused: Cell::new(false),
             kept: Cell::new(0),
             waits_since: Cell::new(None),
             is_listed: Cell::new(false),

@@ -81,6 +81,8 @@ pub struct Nodes {
     pub(super) half_moved: HalfMoved,
     /// A request waits for room.
     pub(super) room_is_wanted: Cell<bool>,
+    /// When one of those that wait for room has gone, or was refused, last.
+    pub(super) room_changed_at: Cell<Option<Instant>>,
     /// The slots whose node has not been there for long, if any.
     unserved: RefCell<Option<Rc<SlotSet>>>,
 }
@@ -109,6 +111,7 @@ impl Nodes {
             unsettled: Unsettled::default(),
             half_moved: HalfMoved::default(),
             room_is_wanted: Cell::new(false),
+            room_changed_at: Cell::new(None),
             unserved: RefCell::default(),
         });
         nodes.apply(&nodes.shared.cluster.view());

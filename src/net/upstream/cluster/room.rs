@@ -5,7 +5,7 @@
 //! gives way.
 
 use std::rc::Weak;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::core::Core;
 use super::nodes::Nodes;
@@ -13,8 +13,11 @@ use super::state::{RoomWanted, State};
 use crate::net::clock;
 use crate::net::memory_budget::{AMPLE, LITTLE};
 
-/// So long a request waits for room.
+/// So long a request waits for room, but not until its client is told that its time is over.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// Where nothing has changed for so long, of those that wait the last one is refused: what has come of it takes the room that the
+/// first one needs.
+const TOGETHER: Duration = Duration::from_millis(100);
 
 impl Core {
     /// How long a request may be of which so many bytes have come: there must be room for it here, and once more on its way.
@@ -27,8 +30,7 @@ impl Core {
     pub(super) fn waits_for_room(&self, state: &mut State, bytes: u64, before: Option<RoomWanted>) -> bool {
         let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
         let since = before.map_or_else(clock::now, |before| before.since);
-        let is_over = clock::now().saturating_duration_since(since) >= PATIENCE;
-        if is_over || !self.nodes.context.kept.can_have_room_for(bytes) {
+        if self.is_room_overdue(since) || !self.nodes.context.kept.can_have_room_for(bytes) {
             return false;
         }
         state.room_wanted = Some(RoomWanted { since, bytes });
@@ -45,14 +47,29 @@ impl Core {
         if wanted.bytes > self.longest_request(here) {
             self.nodes.make_room(self);
         }
-        let is_over = clock::now().saturating_duration_since(wanted.since) >= PATIENCE;
-        if is_over || wanted.bytes <= self.longest_request(here) {
-            self.take_in(&[]);
-            self.note_kept();
-            self.has_news.set(true);
-            self.wake();
+        if self.is_room_overdue(wanted.since) || wanted.bytes <= self.longest_request(here) {
+            self.go_on();
         }
         self.state.borrow().room_wanted.is_some()
+    }
+
+    fn is_room_overdue(&self, since: Instant) -> bool {
+        let longest = PATIENCE.min(self.nodes.settings.request_timeout * 3 / 4);
+        self.is_room_refused.get() || clock::now().saturating_duration_since(since) >= longest
+    }
+
+    /// What has waited for room is read on, or refused.
+    fn go_on(&self) {
+        self.take_in(&[]);
+        self.is_room_refused.set(false);
+        self.note_kept();
+        self.has_news.set(true);
+        self.wake();
+    }
+
+    /// Since when it waits for room.
+    fn waits_since(&self) -> Option<Instant> {
+        self.state.try_borrow().ok()?.room_wanted.map(|wanted| wanted.since)
     }
 
     /// Bytes that its client has to read.
@@ -78,8 +95,22 @@ impl Nodes {
     pub(super) fn look_for_room(&self) {
         if self.room_is_wanted.take() {
             let connections: Vec<_> = self.connections.borrow().iter().filter_map(Weak::upgrade).collect();
-            let waiting = connections.iter().filter(|core| core.look_for_room()).count();
-            self.room_is_wanted.set(waiting > 0);
+            // Those that have waited longest come first.
+            let mut waiting: Vec<_> = connections.iter().filter_map(|core| Some((core.waits_since()?, core))).collect();
+            waiting.sort_by_key(|(since, _)| *since);
+            let count = waiting.len();
+            waiting.retain(|(_, core)| core.look_for_room());
+            self.room_is_wanted.set(!waiting.is_empty());
+            let now = clock::now();
+            // One that has gone, or was refused, makes room soon.
+            let changed_at = self.room_changed_at.get().filter(|_| waiting.len() == count);
+            self.room_changed_at.set(Some(changed_at.unwrap_or(now)));
+            let is_stuck = changed_at.is_some_and(|at| now.saturating_duration_since(at) >= TOGETHER);
+            if let Some((_, last)) = waiting.last().filter(|_| is_stuck && waiting.len() > 1) {
+                last.is_room_refused.set(true);
+                last.go_on();
+                self.room_changed_at.set(Some(now));
+            }
         }
     }
 

@@ -122,7 +122,10 @@ impl Whole {
             self.outer.push(end);
             match verb {
                 Some(Verb::Multi) => self.is_within = true,
-                Some(Verb::Watch) => self.is_guarded |= place == 0 && is_guard(request, guard_prefix),
+                Some(Verb::Watch) if place == 0 && is_guard(request, guard_prefix) => self.is_guarded = true,
+                // A client's own has to be known to hold before anything runs that relies on it: the key may be elsewhere.
+                Some(Verb::Watch) if !self.is_guarded => return false,
+                Some(Verb::Watch) => {}
                 Some(_) => return false,
                 None if place == 0 && request.spec.name() == "set" && is_guard(request, guard_prefix) => self.is_guarded = true,
                 // It may be sent once more.

@@ -29,6 +29,9 @@ impl Link {
             }
         }
         self.look_again();
+        if self.out_kept.get() > 0 {
+            self.note_kept();
+        }
         self.check_deadlines();
         self.check_heartbeat();
         self.kill_orphan_again();

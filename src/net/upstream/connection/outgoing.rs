@@ -214,7 +214,11 @@ impl Link {
 
     /// Requests that wait count among what is kept for all clients, but for the little that each connection may have.
     pub(super) fn note_kept(&self) {
-        let state = self.state.borrow();
+        let mut state = self.state.borrow_mut();
+        // What was kept to be sent again, should it have to be, was answered meanwhile.
+        if state.out.len() >= LITTLE && state.out_at == state.out.len() {
+            state.forget_written(self.shared.get());
+        }
         let queued = if state.out.len() < LITTLE { 0 } else { state.out.capacity() };
         let bytes = queued + state.pipe.as_ref().map_or(0, |pipe| pipe.bytes());
         if bytes != self.out_kept.get() {
