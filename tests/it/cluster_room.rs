@@ -130,3 +130,15 @@ fn long_requests_that_come_together_do_not_hold_each_other_up() {
         assert!(since.elapsed() < Duration::from_secs(10), "{bytes}: {:?}", since.elapsed());
     }
 }
+
+#[test]
+fn what_was_answered_takes_no_room() {
+    let nodes = Nodes::start(2, false);
+    let proxy = before(&nodes);
+    let mut wires = [0, 1].map(|at| (proxy.wire(), nodes.key_of(at, "k")));
+    for (wire, key) in &mut wires {
+        assert_eq!(set_large(wire, key, MIB), "+OK\r\n");
+    }
+    // Nothing is sent any more that could let it go.
+    eventually("nothing is kept", || proxy.metric("respguard_kept_bytes", &[]) == 0.0);
+}
