@@ -38,13 +38,14 @@ impl Core {
         true
     }
 
-    /// Goes on where a request has waited for room, or tells its client that there is none. True while it waits.
-    fn look_for_room(&self) -> bool {
+    /// Goes on where a request has waited for room, or tells its client that there is none; `is_first` where none has waited for
+    /// longer, for which others give way. True while it waits.
+    fn look_for_room(&self, is_first: bool) -> bool {
         let Some((wanted, here)) = self.state.try_borrow().ok().and_then(|state| Some((state.room_wanted?, state.input.len())))
         else {
             return false;
         };
-        if wanted.bytes > self.longest_request(here) {
+        if is_first && wanted.bytes > self.longest_request(here) {
             self.nodes.make_room(self);
         }
         if self.is_room_overdue(wanted.since) || wanted.bytes <= self.longest_request(here) {
@@ -98,8 +99,8 @@ impl Nodes {
             // Those that have waited longest come first.
             let mut waiting: Vec<_> = connections.iter().filter_map(|core| Some((core.waits_since()?, core))).collect();
             waiting.sort_by_key(|(since, _)| *since);
-            let count = waiting.len();
-            waiting.retain(|(_, core)| core.look_for_room());
+            let (count, mut is_first) = (waiting.len(), true);
+            waiting.retain(|(_, core)| core.look_for_room(std::mem::take(&mut is_first)));
             self.room_is_wanted.set(!waiting.is_empty());
             let now = clock::now();
             // One that has gone, or was refused, makes room soon.
